@@ -1,0 +1,67 @@
+"""Every error the library raises on purpose; each class knows the exit code of the command line.
+
+EmoAffectNetError                exit 1
+├── VideoError                   unreadable, or without a picture
+├── ReportError                  a report that cannot be written or read
+├── WeightsError
+│   ├── MissingWeights           a file that is not there
+│   ├── CorruptWeights           a file that is not what its name or hash promises
+│   └── WrongArchitecture        a readable file of another network
+├── CorpusError                  a folder that is not the corpus it was given for
+├── EngineUnavailable            (also ImportError) names the extra to install
+└── UsageError                   exit 2: the call itself is wrong
+    └── UnknownName              (also ValueError) lists the valid names
+"""
+
+from collections.abc import Iterable
+
+
+class EmoAffectNetError(Exception):
+    """The base of every error of this library; its text is one sentence for the person at the keyboard."""
+
+    exit_code = 1
+
+
+class VideoError(EmoAffectNetError):
+    """The file cannot be read as a video."""
+
+
+class ReportError(EmoAffectNetError):
+    """A report cannot be written, or a file is not a report."""
+
+
+class WeightsError(EmoAffectNetError):
+    """A weight file cannot be used."""
+
+
+class MissingWeights(WeightsError):
+    """The weight file is not there."""
+
+
+class CorruptWeights(WeightsError):
+    """The file is damaged, or is something else than a weight file."""
+
+
+class WrongArchitecture(WeightsError):
+    """The file holds the weights of another network."""
+
+
+class CorpusError(EmoAffectNetError):
+    """The folder is not laid out as the named corpus."""
+
+
+class EngineUnavailable(EmoAffectNetError, ImportError):
+    """The package that an engine needs is not installed."""
+
+
+class UsageError(EmoAffectNetError):
+    """The call asks for something that cannot be done, whatever the files hold."""
+
+    exit_code = 2
+
+
+class UnknownName(UsageError, ValueError):
+    """A name that is in no registry."""
+
+    def __init__(self, kind: str, name: str, valid: Iterable[str]) -> None:
+        super().__init__(f"There is no {kind} named {name!r}; choose one of: {', '.join(valid)}.")
