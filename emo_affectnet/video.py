@@ -1,0 +1,400 @@
+"""Video files: a path goes in, facts (`probe`) or frames in order (`read_frames`) come out; images become a file.
+
+Lives here: media time (seconds from PTS, on the clock that a player shows), the frame rate, rotation and colour.
+An image is RGB uint8 (H, W, 3), contiguous and upright. FFmpeg is given the bytes of the one file that was asked for
+and nothing else: a `%03d` or `http:` in the name means nothing to it, and a playlist cannot make it open other files.
+"""
+
+from __future__ import annotations  # av.Packet takes its type argument in annotations only
+
+import errno
+import logging
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from io import FileIO
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from .errors import UsageError, VideoError
+
+Image = npt.NDArray[np.uint8]  # (H, W, 3) RGB
+FilePath = str | os.PathLike[str]
+
+logger = logging.getLogger("emo_affectnet")
+
+# A frame nearer to its own place on the constant-rate grid than to its neighbours' has the index that its time says.
+# Containers that round to milliseconds (mkv, webm, flv) stay far inside: 0.5 ms is 0.06 intervals even at 120 fps.
+GRID_TOLERANCE = 0.5  # frame intervals
+
+_READ_SIZE = 1 << 18  # bytes per call from FFmpeg into Python
+_WRITE_CLOCK = 90_000  # Hz, the least resolution of written times: the clock of MPEG systems
+
+_POINTERS = {  # the first bytes of texts that only say where a video is
+    b"version https://git-lfs": ("it is a git-lfs pointer, not the video itself", "run `git lfs pull`"),
+    b"#EXTM3U": ("it is a playlist that names other files", "give the video file itself"),
+    b"ffconcat": ("it is a playlist that names other files", "give the video file itself"),
+}
+_NO_FRAMES = ("none of its frames can be decoded", "record or download it again")
+_MP4_BOXES = (b"ftyp", b"mdat", b"wide", b"free")  # at byte 4 of what calls itself mp4 or mov
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What one pass over the packets of a video tells; `None` is what cannot be known."""
+
+    path: Path
+    width: int  # px, upright
+    height: int  # px, upright
+    fps: float | None  # never rounded
+    duration: float | None  # s, from the start of the player's clock to the end of the last frame
+    frame_count: int | None
+    has_audio: bool
+    is_constant_rate: bool  # every frame is within GRID_TOLERANCE of its place at `fps`
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame; its image is converted when it is first looked at, because most frames never are.
+
+    Example: `Frame(0, 0.0, np.zeros((48, 64, 3), np.uint8))` is a frame that comes from no file.
+    """
+
+    index: int  # 0-based, in the order of presentation
+    time: float  # s, from PTS
+    source: av.VideoFrame | Image = field(repr=False)
+
+    def __post_init__(self) -> None:
+        image = self.source
+        if isinstance(image, np.ndarray) and (image.dtype != np.uint8 or image.shape[2:] != (3,) or 0 in image.shape):
+            raise UsageError(f"Expected an RGB image, uint8 (H, W, 3), but got {image.dtype} {image.shape}.")
+
+    @cached_property
+    def image(self) -> Image:
+        """RGB uint8 (H, W, 3), contiguous and upright."""
+        image = self.source if isinstance(self.source, np.ndarray) else _upright_rgb(self.source)
+        return np.ascontiguousarray(image)
+
+
+def probe(path: FilePath) -> VideoInfo:
+    """Measure a video's size, rate and length from its packets; only the first frame is decoded, for its rotation.
+
+    Of a damaged file it describes what can be reached. Example: `probe("clip.mp4").fps` is 29.97002997002997.
+
+    Raises:
+        VideoError: the file is missing, is no video, or none of its frames can be decoded.
+    """
+    first: av.VideoFrame | None = None
+    shown: list[tuple[int | None, int]] = []  # (PTS, duration) of each packet, in ticks of the stream
+    with _open_video(path) as (container, stream):
+        start = _start(container, stream)
+        for packet in _packets(container, stream, path):
+            if first is None:
+                first = next(iter(_decode(packet)), None)
+            if _holds_frame(packet):
+                shown.append((packet.pts, packet.duration or 0))
+        if first is None:
+            raise _no_video(path, *_NO_FRAMES)
+        fps, is_constant_rate, duration = _measure(shown, stream, start)
+        width, height = (first.height, first.width) if _orientation(first)[0] else (first.width, first.height)
+        return VideoInfo(
+            path=Path(path),
+            width=width,
+            height=height,
+            fps=fps,
+            duration=duration,
+            frame_count=len(shown),
+            has_audio=bool(container.streams.audio),
+            is_constant_rate=is_constant_rate,
+        )
+
+
+def read_frames(path: FilePath) -> Iterator[Frame]:
+    """Yield every frame that can be decoded, in the order of presentation, and hold on to none of them.
+
+    Packets that give no frame are skipped; one warning at the end counts them. Nothing is opened before the first
+    frame is asked for; the file is closed when the generator is exhausted or closed.
+
+    Example: `times = [frame.time for frame in read_frames("clip.mp4")]`.
+
+    Raises:
+        VideoError: the file is missing, is no video, or none of its frames can be decoded.
+    """
+    index = packet_count = 0
+    with _open_video(path) as (container, stream):
+        stream.thread_type = "AUTO"
+        time_base, rate, start = cast(Fraction, stream.time_base), stream.average_rate, _start(container, stream)
+        interval = float(1 / rate) if rate else 0.0
+        time = -interval
+        for packet in _packets(container, stream, path):
+            packet_count += _holds_frame(packet)
+            for picture in _decode(packet):
+                time = time + interval if picture.pts is None else float(picture.pts * time_base - start)
+                yield Frame(index, time, picture)
+                index += 1
+    if not index:
+        raise _no_video(path, *_NO_FRAMES)
+    if index < packet_count:
+        logger.warning('"%s": %d of %d packets gave no frame; skipped.', path, packet_count - index, packet_count)
+
+
+class VideoWriter:
+    """Write RGB images as an H.264 mp4, with AAC sound when `audio_rate` is given.
+
+    The file appears when the `with` block ends well; when it does not, nothing stays. The colours that every player
+    shows need even sides: an odd one is written one pixel longer, its last row or column repeated.
+
+    Example: `with VideoWriter("out.mp4", width=64, height=48, fps=25) as writer: writer.write(image)`.
+
+    Raises:
+        UsageError: a size or rate is not above 0.
+        VideoError: on entering, writing or leaving, when the file cannot be written.
+    """
+
+    def __init__(
+        self, path: FilePath, *, width: int, height: int, fps: float, audio_rate: int | None = None, crf: int = 20
+    ) -> None:
+        if min(width, height, fps) <= 0:
+            raise UsageError(f"A video needs a size and a rate above 0, not {width}x{height} px at {fps} fps.")
+        self._path = Path(path)
+        self._part = self._path.absolute().with_name(f".{uuid.uuid4().hex}.mp4")
+        self._shape = (height, width, 3)
+        rate = Fraction(fps).limit_denominator(1001)  # the denominator of 29.97, which is 30000/1001
+        self._interval = 1 / rate  # s
+        self._tick = Fraction(1, rate.numerator * -(-_WRITE_CLOCK // rate.numerator))  # s; an interval is whole ticks
+        self._last_pts, self._next_time, self._sample_count = -1, Fraction(0), 0  # ticks, s, samples
+        self._container = av.open(f"file:{self._part}", "w", format="mp4", options={"movflags": "faststart"})
+        self._video = self._container.add_stream("libx264", rate=rate, options={"crf": str(crf)})
+        self._video.width, self._video.height = width + width % 2, height + height % 2
+        self._video.pix_fmt = "yuv420p"
+        self._video.codec_context.time_base = self._video.time_base = self._tick
+        self._audio = None if audio_rate is None else self._container.add_stream("aac", rate=audio_rate, layout="mono")
+
+    def __enter__(self) -> VideoWriter:
+        with self._guarded():
+            self._container.start_encoding()
+        return self
+
+    def write(self, image: Image, *, time: float | None = None) -> None:
+        """Add an RGB uint8 (height, width, 3) image, shown from `time` s on, or from one interval after the last.
+
+        Raises:
+            UsageError: the image has another shape, or `time` does not come after the last one.
+        """
+        if image.dtype != np.uint8 or image.shape != self._shape:
+            raise UsageError(f"Expected uint8 {self._shape} images, but got {image.dtype} {image.shape}.")
+        moment = self._next_time if time is None else Fraction(time)
+        pts = round(moment / self._tick)
+        if pts <= self._last_pts:
+            raise UsageError(f"Frame times must rise from 0 on, but {float(moment)} s does not follow the last one.")
+        self._last_pts, self._next_time = pts, moment + self._interval
+        even = np.pad(image, [*((0, side % 2) for side in image.shape[:2]), (0, 0)], mode="edge")
+        picture = av.VideoFrame.from_ndarray(even, format="rgb24")
+        picture.pts, picture.time_base = pts, self._tick
+        with self._guarded():
+            self._container.mux(self._video.encode(picture))
+
+    def write_audio(self, samples: npt.NDArray[np.float32]) -> None:
+        """Append float32 (N,) mono samples from -1 to 1, `audio_rate` of them per second.
+
+        Raises:
+            UsageError: the writer was made without an `audio_rate`, or the samples have another shape or type.
+        """
+        if self._audio is None:
+            raise UsageError("This video has no sound; make the VideoWriter with an audio_rate to give it one.")
+        if samples.ndim != 1 or samples.dtype != np.float32:
+            raise UsageError(f"Expected float32 (N,) samples, but got {samples.dtype} {samples.shape}.")
+        if not len(samples):
+            return
+        sound = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        sound.sample_rate, sound.pts = self._audio.rate, self._sample_count
+        sound.time_base = Fraction(1, self._audio.rate)
+        self._sample_count += len(samples)
+        with self._guarded():
+            self._container.mux(self._audio.encode(sound))
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._discard()
+
+    def _finish(self) -> None:
+        if self._last_pts < 0:
+            raise VideoError(f'Expected at least one image for "{self._path}", but none was written; no file is made.')
+        with self._guarded():
+            for stream in (self._video, self._audio):
+                if stream is not None:
+                    self._container.mux(stream.encode(None))
+            self._container.close()
+            os.replace(self._part, self._path)
+
+    def _discard(self) -> None:
+        with suppress(av.FFmpegError, OSError):
+            self._container.close()
+        with suppress(OSError):
+            self._part.unlink(missing_ok=True)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except (av.FFmpegError, OSError) as error:
+            self._discard()
+            raise VideoError(f'Cannot write the video "{self._path}" ({error.strerror}); check its folder.') from error
+
+
+class _Bytes:
+    """A file without its name, for FFmpeg, which reads patterns and protocols into names."""
+
+    def __init__(self, file: FileIO) -> None:
+        self.read, self.tell, self._seek = file.read, file.tell, file.seek
+
+    def seek(self, offset: int, whence: int) -> int:
+        try:
+            return self._seek(offset, whence)
+        except OSError:  # damaged files point to places before their first byte; FFmpeg takes an error number
+            return -errno.EINVAL
+
+
+@contextmanager
+def _open_video(path: FilePath) -> Iterator[tuple[InputContainer, VideoStream]]:
+    with _open_file(path) as file:
+        head = file.read(64)
+        file.seek(0)
+        if not head:
+            raise _no_video(path, "the file is empty", "record or download it again")
+        for start, (found, advice) in _POINTERS.items():
+            if head.startswith(start):
+                raise _no_video(path, found, advice)
+        with _open_container(file, path, is_mp4=head[4:8] in _MP4_BOXES) as container:
+            yield container, _video_stream(container, path)
+
+
+def _open_file(path: FilePath) -> FileIO:
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise _no_video(path, "it is a folder" if os.path.isdir(path) else "it is a device or pipe", "name one file")
+    try:
+        return open(path, "rb", buffering=0)
+    except FileNotFoundError as error:
+        raise _no_video(path, "there is no such file", "check the name and the folder") from error
+    except OSError as error:
+        raise _no_video(path, f"it cannot be opened ({error.strerror})", "check the name and your rights") from error
+
+
+def _open_container(file: FileIO, path: FilePath, *, is_mp4: bool) -> InputContainer:
+    try:
+        # Whatever the file says, no other file or address is opened; and titles may be in any national 8-bit code.
+        return av.open(
+            _Bytes(file), "r", options={"protocol_whitelist": ""}, metadata_errors="replace", buffer_size=_READ_SIZE
+        )
+    except (av.FFmpegError, OSError) as error:
+        found = "its index (moov) is missing, as in a file cut short" if is_mp4 else "it is in no known video format"
+        raise _no_video(path, found, "record or download it again, or give an mp4, mkv, avi or webm file") from error
+
+
+def _video_stream(container: InputContainer, path: FilePath) -> VideoStream:
+    """Choose the first video that is no cover art."""
+    name = container.format.name
+    if name.endswith("_pipe") or name == "ico":
+        raise _no_video(path, f"it is a picture ({name.removesuffix('_pipe')})", "give the video itself")
+    for stream in container.streams.video:
+        if stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails):
+            continue
+        if stream.codec_context is None:
+            raise _no_video(path, "FFmpeg has no decoder for its codec", "convert it to H.264")
+        return stream
+    found = "it holds only sound" if container.streams.audio else "it holds neither picture nor sound"
+    raise _no_video(path, found, "give a file with a picture")
+
+
+def _packets(container: InputContainer, stream: VideoStream, path: FilePath) -> Iterator[Packet[VideoStream]]:
+    """Yield the packets and, last, the empty one that makes the decoder give out what it holds."""
+    try:
+        yield from container.demux(stream)
+    except (av.FFmpegError, OSError) as error:
+        logger.warning('"%s": reading stopped before the end (%s).', path, error)
+        last = Packet()
+        last.stream = stream
+        yield cast("Packet[VideoStream]", last)
+
+
+def _holds_frame(packet: Packet[VideoStream]) -> bool:
+    return packet.size > 0 and not packet.is_discard  # what an edit list cuts off is discarded after decoding
+
+
+def _decode(packet: Packet[VideoStream]) -> list[av.VideoFrame]:
+    """Give the frames that are ready, none if the packet is damaged."""
+    with suppress(av.FFmpegError):
+        try:
+            return packet.decode()
+        except BlockingIOError:  # a VP9 decoder that has met damage takes no further packet until it is reset
+            packet.stream.codec_context.flush_buffers()
+            return packet.decode()
+    return []
+
+
+def _start(container: InputContainer, stream: VideoStream) -> Fraction:
+    """Give the time, in s, that a player shows as 0: where the first of all streams begins."""
+    start = Fraction(container.start_time or 0, av.time_base)
+    own = (stream.start_time or 0) * cast(Fraction, stream.time_base)
+    return own if abs(own - start) < Fraction(1, av.time_base) else start  # the container's is rounded to 1 us
+
+
+def _measure(
+    shown: list[tuple[int | None, int]], stream: VideoStream, start: Fraction
+) -> tuple[float | None, bool, float | None]:
+    """Give the frame rate, whether it is constant, and the duration in s."""
+    claimed = float(stream.average_rate) if stream.average_rate else None
+    ticks = sorted((pts, length) for pts, length in shown if pts is not None)
+    if len(ticks) < len(shown):  # raw streams keep no times; read_frames spaces such frames evenly
+        return claimed, True, len(shown) / claimed if claimed else None
+    time_base = cast(Fraction, stream.time_base)
+    times = (np.array([pts for pts, _ in ticks]) - ticks[0][0]) * float(time_base)  # (F,) s
+    mean = float((len(times) - 1) / times[-1]) if times[-1] else None
+    fps = claimed if claimed and _fits_grid(times, claimed) else mean
+    pts, length = ticks[-1]
+    last = float(length * time_base) or (1 / fps if fps else None)  # s; flv and VFR mkv keep no length
+    duration = None if last is None else float(pts * time_base - start) + last
+    return fps, fps is None or _fits_grid(times, fps), duration
+
+
+def _fits_grid(times: npt.NDArray[np.float64], rate: float) -> bool:
+    return bool(np.abs(times * rate - np.arange(len(times))).max() <= GRID_TOLERANCE)
+
+
+def _orientation(picture: av.VideoFrame) -> tuple[bool, bool, bool]:
+    """Say how to show a stored picture: transposed, then mirrored left to right, then top to bottom."""
+    try:
+        data: Any = picture.side_data.get("DISPLAYMATRIX")
+        a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist() if data else (1, 0, 0, 0, 1)
+    except ValueError:  # PyAV stumbles over side data it has no name for, such as EXIF
+        turn = np.deg2rad(picture.rotation)  # counter-clockwise
+        a, b, c, d = np.cos(turn), -np.sin(turn), np.sin(turn), np.cos(turn)
+    # https://ffmpeg.org/doxygen/trunk/group__lavu__video__display.html: x' = a x + c y, y' = b x + d y
+    return (True, c < 0, b < 0) if abs(c) > abs(a) else (False, a < 0, d < 0)
+
+
+def _upright_rgb(picture: av.VideoFrame) -> Image:
+    image = cast(Image, picture.to_ndarray(format="rgb24"))
+    is_transposed, is_mirrored, is_upside_down = _orientation(picture)
+    if is_transposed:
+        image = image.swapaxes(0, 1)
+    return image[:: -1 if is_upside_down else 1, :: -1 if is_mirrored else 1]
+
+
+def _no_video(path: FilePath, found: str, advice: str) -> VideoError:
+    return VideoError(f'Expected a video in "{os.fspath(path)}", but {found}; {advice}.')
