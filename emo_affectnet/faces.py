@@ -1,0 +1,255 @@
+"""Faces in a frame, persons over time: detectors, the crop that the network reads, the tracker.
+
+A detector says where the faces are; `crop` cuts one out as the weights' record asks; `FaceTracker` gives each sighting
+the person it belongs to. MediaPipe's models come inside its wheel.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from .errors import UsageError
+from .weights import Preprocessing
+
+Image = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Box = tuple[int, int, int, int]
+
+MIN_SIDE = 16  # px of a face; nothing of an expression is left in a smaller one, and noise looks like one
+MIN_OVERLAP = 0.2  # of two boxes of one person, 0.2 s apart: a face that moved by two thirds of its width
+MAX_LOOK_DISTANCE = 0.5  # of two looks of one person; seen: below 0.40 in one recording, above 0.80 between two people
+MIN_SIGHTINGS = 2  # a face seen only once is no person ...
+LONE_SAMPLES = 5  # ... in a video of at least this many samples, 1 s
+
+_BLANK = np.zeros((64, 64, 3), np.uint8)  # the first image is what makes MediaPipe load its model
+
+INTERPOLATIONS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
+
+
+@dataclass(frozen=True)
+class Face:
+    """One detection."""
+
+    box: Box  # px, half-open x1, y1, x2, y2, inside the frame, never empty
+    score: float | None  # the detector's confidence, 0-1; None if it gives none
+
+
+class Detector(Protocol):
+    """Anything that finds faces."""
+
+    def __call__(self, image: Image) -> list[Face]:
+        """Return the faces of an RGB image uint8 (H, W, 3), best first."""
+
+
+def clip_box(x1: float, y1: float, x2: float, y2: float, *, image: Image) -> Box | None:
+    """Return a box in whole pixels inside the image, or None if less than `MIN_SIDE` of either side is."""
+    height, width = image.shape[:2]
+    left, top = max(int(x1), 0), max(int(y1), 0)
+    right, bottom = min(int(x2), width), min(int(y2), height)
+    return (left, top, right, bottom) if min(right - left, bottom - top) >= MIN_SIDE else None
+
+
+@contextmanager
+def _quiet_start() -> Iterator[Any]:
+    """Lend MediaPipe's solutions while what its libraries print at their start is thrown away.
+
+    They write to the process's error stream past every setting of theirs; errors still come as exceptions.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # MediaPipe imports TensorFlow where it is installed
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        from mediapipe.python import solutions
+
+        yield solutions
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+class BlazeFaceDetector:
+    """MediaPipe's face detector: `range_model` 0 for faces within 2 m of the camera, 1 for within 5 m.
+
+    The threshold is applied here: MediaPipe 0.10.21 takes one, but cuts at `LEAST_SCORE` whatever it is told.
+
+    Raises:
+        UsageError: `confidence` is below `LEAST_SCORE`.
+    """
+
+    LEAST_SCORE = 0.5
+
+    def __init__(self, *, confidence: float | None = None, range_model: int = 0) -> None:
+        self._confidence = self.LEAST_SCORE if confidence is None else confidence
+        if self._confidence < self.LEAST_SCORE:
+            raise UsageError(
+                f"This detector reports no face below a confidence of {self.LEAST_SCORE}, so a threshold of "
+                f"{confidence} would change nothing; choose one from {self.LEAST_SCORE} to 1."
+            )
+        with _quiet_start() as solutions:
+            solution = solutions.face_detection.FaceDetection
+            self._detect = solution(model_selection=range_model).process
+            self._detect(_BLANK)
+
+    def __call__(self, image: Image) -> list[Face]:
+        """Return the faces of an RGB image uint8 (H, W, 3), best first."""
+        height, width = image.shape[:2]
+        faces = []
+        for detection in self._detect(image).detections or ():
+            box = detection.location_data.relative_bounding_box
+            x1, y1 = box.xmin * width, box.ymin * height
+            clipped = clip_box(x1, y1, x1 + box.width * width, y1 + box.height * height, image=image)
+            score = min(float(detection.score[0]), 1.0)
+            if clipped and score >= self._confidence:
+                faces.append(Face(clipped, score))
+        return sorted(faces, key=lambda face: -(face.score or 0))
+
+
+class FaceMeshDetector:
+    """The published camera box: the bounds of MediaPipe FaceMesh's 468 landmarks. It gives no score.
+
+    Each image is searched anew: the original lets the mesh follow the last frame, and so depends on what came before.
+    """
+
+    MAX_FACES = 8
+
+    def __init__(self, *, confidence: float | None = None) -> None:
+        with _quiet_start() as solutions:
+            self._detect = solutions.face_mesh.FaceMesh(
+                static_image_mode=True, max_num_faces=self.MAX_FACES, min_detection_confidence=confidence or 0.5
+            ).process
+            self._detect(_BLANK)
+
+    def __call__(self, image: Image) -> list[Face]:
+        """Return the faces of an RGB image uint8 (H, W, 3), largest first."""
+        height, width = image.shape[:2]
+        last = np.array([width - 1, height - 1])
+        faces = []
+        for mesh in self._detect(image).multi_face_landmarks or ():
+            points = np.array([(point.x * width, point.y * height) for point in mesh.landmark])
+            points = np.minimum(np.floor(points), last)
+            clipped = clip_box(*points.min(axis=0), *points.max(axis=0), image=image)
+            if clipped:
+                faces.append(Face(clipped, None))
+        return sorted(faces, key=lambda face: -box_area(face.box))
+
+
+DETECTORS: dict[str, Callable[..., Detector]] = {
+    "short-range": BlazeFaceDetector,
+    "full-range": lambda **options: BlazeFaceDetector(range_model=1, **options),
+    "face-mesh": FaceMeshDetector,
+}
+
+
+def crop(image: Image, box: Box, preprocessing: Preprocessing) -> Image:
+    """Return a face as the network's record asks, uint8 (S, S, 3) RGB, stretched to a square.
+
+    The box is widened by the record's margins; what reaches out of the frame repeats the frame's edge.
+    """
+    x1, y1, x2, y2 = box
+    width, height = x2 - x1, y2 - y1
+    left, top, right, bottom = preprocessing.crop_margin
+    x1, x2 = round(x1 - left * width), round(x2 + right * width)
+    y1, y2 = round(y1 - top * height), round(y2 + bottom * height)
+    rows, columns = image.shape[:2]
+    inside: Any = image[max(y1, 0) : y2, max(x1, 0) : x2]
+    outside = (max(-y1, 0), max(y2 - rows, 0), max(-x1, 0), max(x2 - columns, 0))
+    if any(outside):
+        inside = cv2.copyMakeBorder(inside, *outside, cv2.BORDER_REPLICATE)
+    side = preprocessing.input_size
+    resized: Image = cv2.resize(inside, (side, side), interpolation=INTERPOLATIONS[preprocessing.interpolation])
+    return resized
+
+
+def box_area(box: Box) -> int:
+    """Return the area of a box in px."""
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def box_overlap(one: Box, other: Box) -> float:
+    """Return the intersection of two boxes over their union, 0-1."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(width, 0) * max(height, 0)
+    return shared / (box_area(one) + box_area(other) - shared)
+
+
+def describe_look(image: Image, box: Box) -> Floats:
+    """Return the colours of a face and its hair, float32 (6, 16, 16) over L, a, b; they sum to 1.
+
+    It tells people of one recording apart well enough to know who came back; it is no biometric.
+    """
+    x1, y1, x2, y2 = box
+    margin_x, margin_y = (x2 - x1) // 4, (y2 - y1) // 4
+    patch = image[max(y1 - margin_y, 0) : y2 + margin_y, max(x1 - margin_x, 0) : x2 + margin_x]
+    colours = cv2.cvtColor(cv2.resize(patch, (48, 48), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
+    # Faces fill the middle half of the a and b axes.
+    counts = cv2.calcHist([colours], [0, 1, 2], None, [6, 16, 16], [0, 256, 64, 192, 64, 192])
+    look: Floats = (counts / max(counts.sum(), 1)).astype(np.float32)
+    return look
+
+
+def look_distance(one: Floats, other: Floats) -> float:
+    """Return the Hellinger distance of two looks, 0 (same colours) to 1 (none shared)."""
+    return float(cv2.compareHist(one, other, cv2.HISTCMP_BHATTACHARYYA))
+
+
+@dataclass
+class _Person:
+    track_id: int
+    box: Box
+    time: float  # s, last seen
+    look: Floats  # a running mean
+
+
+@dataclass
+class FaceTracker:
+    """Gives each sighting a person's id: by box overlap from sample to sample, by look after an absence or a cut.
+
+    Two faces of one frame are never the same person. The state is small: one box and one look per person.
+    """
+
+    max_gap: float  # s a person may be unseen and still be followed by box overlap
+    _people: list[_Person] = field(default_factory=list)
+
+    def update(self, faces: Sequence[Face], *, image: Image, time: float) -> list[int]:
+        """Return the 1-based person id of each face of the frame at `time` s."""
+        looks = [describe_look(image, face.box) for face in faces]
+        found: dict[int, _Person] = {}
+        present = [person for person in self._people if time - person.time <= self.max_gap]
+        _match(found, faces, present, lambda face, person: MIN_OVERLAP - box_overlap(faces[face].box, person.box))
+        _match(
+            found, faces, self._people, lambda face, person: look_distance(looks[face], person.look) - MAX_LOOK_DISTANCE
+        )
+        for index, (face, look) in enumerate(zip(faces, looks, strict=True)):
+            person = found.get(index) or self._add(face, look)
+            person.box, person.time = face.box, time
+            person.look = 0.8 * person.look + 0.2 * look
+            found[index] = person
+        return [found[index].track_id for index in range(len(faces))]
+
+    def _add(self, face: Face, look: Floats) -> _Person:
+        person = _Person(len(self._people) + 1, face.box, 0.0, look)
+        self._people.append(person)
+        return person
+
+
+def _match(
+    found: dict[int, _Person], faces: Sequence[Face], people: Sequence[_Person], cost: Callable[[int, _Person], float]
+) -> None:
+    """Add the cheapest pairs of free faces and free people whose cost is at most 0 to `found`."""
+    pairs = [(cost(face, person), face, person.track_id, person) for face in range(len(faces)) for person in people]
+    for _, face, _, person in sorted(pair[:4] for pair in pairs if pair[0] <= 0):
+        if face not in found and person not in found.values():
+            found[face] = person
+
+
+def is_person(sightings: int, *, samples: int) -> bool:
+    """Say whether a track is a person: a lone sighting in a video of a second or more is a false face."""
+    return sightings >= MIN_SIGHTINGS or samples < LONE_SAMPLES

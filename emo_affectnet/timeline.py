@@ -1,0 +1,277 @@
+"""From sampled frames to emotions over time: which frames are looked at, windows of samples, one row per frame.
+
+The facts of time live here: 5 samples per second, windows of 10 samples, a step of 5, and how long a face may be away.
+Sampling, windowing and spreading follow the published pipeline wherever a face is seen throughout; a longer absence is
+shown as one, and no window reaches across it.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from .emotions import Emotion
+from .video import Frame, VideoInfo
+from .weights import ENSEMBLE
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
+
+SAMPLE_HZ = 5
+WINDOW = 10  # samples
+STEP = 5  # samples from one window to the next
+WINDOW_SECONDS = WINDOW / SAMPLE_HZ
+MAX_GAP = 1.0  # s a face may be unseen before its person counts as away: half a window
+
+
+@dataclass(frozen=True, eq=False)
+class FaceTrack:
+    """One person over time: the samples in which the face was seen."""
+
+    track_id: int  # 1-based; 1 is the primary person
+    frame_indices: Integers  # (T,), strictly rising
+    times: Doubles  # (T,) s
+    boxes: Floats  # (T, 4) px, half-open x1, y1, x2, y2
+    scores: Floats  # (T,) 0-1, NaN where the detector gives none
+    features: Floats  # (T, 512), after the backbone's ReLU
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.frame_indices), len(self.times), len(self.boxes), len(self.scores), len(self.features)}
+        if len(lengths) != 1:
+            raise ValueError(f"A track's arrays must be equally long; their lengths are {sorted(lengths)}.")
+        if np.any(np.diff(self.frame_indices) <= 0):
+            raise ValueError("A track's frame indices must strictly rise.")
+
+    def __len__(self) -> int:
+        return len(self.frame_indices)
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Runs of ten samples, each with the frames it covers."""
+
+    features: Floats  # (W, 10, 512)
+    first: Integers  # (W,) index of the first covered frame
+    last: Integers  # (W,) index of the last covered frame, inclusive
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+def sample_stride(fps: float) -> int:
+    """Return how many frames apart the samples are at a constant rate, as published: 6 at 29.97 fps, 5 at 24."""
+    return max(1, round(round(fps) / SAMPLE_HZ))
+
+
+def sample_by_stride(frames: Iterable[Frame], stride: int) -> Iterator[Frame]:
+    """Yield the frames with index 0, stride, 2 stride, ...: the published rule for a constant frame rate."""
+    return (frame for frame in frames if frame.index % stride == 0)
+
+
+def sample_by_time(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Yield the frame nearest to each 0.2 s of media time, counted from the first frame, each frame once at most."""
+    start = previous = taken = None
+    due = 0  # samples due so far
+    for frame in frames:
+        start = frame.time if start is None else start
+        while (target := start + due / SAMPLE_HZ) <= frame.time:
+            is_earlier_nearer = previous is not None and target - previous.time <= frame.time - target
+            nearest = previous if previous is not None and is_earlier_nearer else frame
+            if taken is None or nearest.index > taken:
+                taken = nearest.index
+                yield nearest
+            due += 1
+        previous = frame
+
+
+def sample_frames(frames: Iterable[Frame], info: VideoInfo) -> Iterator[Frame]:
+    """Yield the frames to look at: by the published stride at a constant frame rate, by time otherwise."""
+    if info.is_constant_rate and info.fps is not None:
+        return sample_by_stride(frames, sample_stride(info.fps))
+    return sample_by_time(frames)
+
+
+def window_rows(count: int) -> Integers:
+    """Return int64 (W, 10): the samples of each window over `count` samples in a row.
+
+    Windows start at 0, 5, 10, ... below `count`; one that is too short repeats the last sample.
+    """
+    starts = np.arange(0, count, STEP, dtype=np.int64)
+    return np.minimum(starts[:, None] + np.arange(WINDOW), count - 1)
+
+
+def split_at_gaps(times: Doubles) -> list[slice]:
+    """Return the runs of sightings, times (T,) s, between which the face was away for more than `MAX_GAP`."""
+    cuts = np.flatnonzero(np.diff(times) > MAX_GAP) + 1
+    edges = [0, *cuts.tolist(), len(times)]
+    return [slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False) if start < stop]
+
+
+def slide(track: FaceTrack) -> Windows:
+    """Cut a track into windows; none reaches across an absence."""
+    runs = split_at_gaps(track.times)
+    rows = np.concatenate(
+        [np.empty((0, WINDOW), np.int64), *(run.start + window_rows(run.stop - run.start) for run in runs)]
+    )
+    frames = track.frame_indices[rows]
+    return Windows(track.features[rows], frames[:, 0], frames[:, -1])
+
+
+def spread(windows: Windows, probabilities: Floats, *, frame_count: int) -> Floats:
+    """Return float32 (F, 7) from window probabilities (W, 7): each frame the mean of the windows that cover it.
+
+    A frame after the last window so far repeats it; frames before the first window are NaN.
+    """
+    total = np.zeros((frame_count, probabilities.shape[1]))
+    count = np.zeros(frame_count, dtype=np.int64)
+    source = np.full(frame_count + 1, -1, dtype=np.int64)  # the window that a frame without one repeats
+    for window, (first, last) in enumerate(zip(windows.first, windows.last, strict=True)):
+        total[first : last + 1] += probabilities[window]
+        count[first : last + 1] += 1
+        source[last + 1] = window
+    source = np.maximum.accumulate(source)[:frame_count]
+    values = np.full_like(total, np.nan)
+    repeated = (count == 0) & (source >= 0)
+    values[repeated] = probabilities[source[repeated]]
+    values[count > 0] = total[count > 0] / count[count > 0, None]
+    return values.astype(np.float32)
+
+
+def find_observed(track: FaceTrack, *, samples: Integers, frame_count: int) -> Booleans:
+    """Return bool (F,): the face was seen at this sample, or before and after it at most `MAX_GAP` apart.
+
+    A frame belongs to the last of `samples`, the indices of all sampled frames, at or before it.
+    """
+    observed = np.zeros(frame_count, dtype=bool)
+    next_samples = np.append(samples, frame_count)
+    for run in split_at_gaps(track.times):
+        last = track.frame_indices[run.stop - 1]
+        stop = next_samples[np.searchsorted(samples, last) + 1]
+        observed[track.frame_indices[run.start] : stop] = True
+    return observed
+
+
+def video_emotion(window_probabilities: Floats) -> Emotion | None:
+    """Return the emotion with the largest sum over windows (W, 7), or None without a window."""
+    return Emotion(int(window_probabilities.sum(axis=0).argmax())) if len(window_probabilities) else None
+
+
+def modal_emotion(window_probabilities: Floats) -> Emotion | None:
+    """Return the commonest top emotion of windows (W, 7), the published vote; a tie goes to the first in order."""
+    votes = np.bincount(window_probabilities.argmax(axis=1), minlength=len(Emotion))
+    return Emotion(int(votes.argmax())) if len(window_probabilities) else None
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """The emotions of one person over a whole video, one row per frame; unknown is NaN."""
+
+    video: VideoInfo
+    track_id: int | None  # 1 is the primary person; None if no face was seen
+    head: str  # whose probabilities are reported: a head's name or "ensemble"
+    heads: tuple[str, ...]
+    times: Doubles  # (F,) s
+    probabilities: Floats  # (F, 7)
+    agreement: Floats  # (F,) share of the heads whose top emotion is the reported one; NaN with a single head
+    observed: Booleans  # (F,)
+    boxes: Floats  # (F, 4) px, interpolated between sightings
+    scores: Floats  # (F,) interpolated likewise
+    window_probabilities: Floats  # (heads, W, 7)
+
+    def __post_init__(self) -> None:
+        known = self.probabilities[self.observed]
+        if not np.allclose(known.sum(axis=1), 1, atol=1e-3) or not np.isnan(self.probabilities[~self.observed]).all():
+            raise ValueError("A timeline's row must sum to 1 where a face was observed and be NaN elsewhere.")
+
+    @cached_property
+    def reported_windows(self) -> Floats:
+        """Window probabilities (W, 7) of the reported head."""
+        return choose_head(self.window_probabilities, self.heads, self.head)
+
+    @property
+    def emotion(self) -> Emotion | None:
+        """The emotion of the whole video: the largest sum of window probabilities."""
+        return video_emotion(self.reported_windows)
+
+    @property
+    def emotions(self) -> Integers:
+        """The top emotion of each frame, (F,); -1 where no face was observed."""
+        return np.where(self.observed, np.nan_to_num(self.probabilities, nan=-1.0).argmax(axis=1), -1)
+
+    @property
+    def coverage(self) -> float:
+        """Share of the frames in which the face was observed."""
+        return float(self.observed.mean()) if len(self.observed) else 0.0
+
+
+def choose_head(probabilities: Floats, heads: tuple[str, ...], head: str) -> Floats:
+    """Return (..., 7) of one head, or the mean over all, from (heads, ..., 7)."""
+    chosen: Floats = probabilities.mean(axis=0) if head == ENSEMBLE else probabilities[heads.index(head)]
+    return chosen
+
+
+def _interpolate(values: Floats, track: FaceTrack, observed: Booleans) -> Floats:
+    """Return (F,) values between sightings; NaN where no face was observed."""
+    known = ~np.isnan(values)
+    if not known.any():
+        return np.full(len(observed), np.nan, dtype=np.float32)
+    frames = np.interp(np.arange(len(observed)), track.frame_indices[known], values[known])
+    return np.where(observed, frames, np.nan).astype(np.float32)
+
+
+def build_timeline(
+    info: VideoInfo,
+    track: FaceTrack,
+    *,
+    times: Doubles,
+    samples: Integers,
+    windows: Windows,
+    window_probabilities: Floats,
+    heads: tuple[str, ...],
+    head: str,
+) -> Timeline:
+    """Spread window probabilities (heads, W, 7) over all frames of the video, whose `times` (F,) are in s."""
+    count = len(times)
+    observed = find_observed(track, samples=samples, frame_count=count)
+    reported = choose_head(window_probabilities, heads, head)
+    probabilities = np.where(observed[:, None], spread(windows, reported, frame_count=count), np.nan)
+    by_head = np.stack([spread(windows, each, frame_count=count) for each in window_probabilities])  # (heads, F, 7)
+    agreement = np.full(count, np.nan, dtype=np.float32)
+    if len(heads) > 1:
+        top = np.nan_to_num(probabilities).argmax(axis=1)
+        agreement = np.where(observed, (np.nan_to_num(by_head).argmax(axis=2) == top).mean(axis=0), np.nan)
+    return Timeline(
+        video=info,
+        track_id=track.track_id,
+        head=head,
+        heads=heads,
+        times=times,
+        probabilities=probabilities,
+        agreement=agreement.astype(np.float32),
+        observed=observed,
+        boxes=np.stack([_interpolate(column, track, observed) for column in track.boxes.T], axis=1),
+        scores=_interpolate(track.scores, track, observed),
+        window_probabilities=window_probabilities,
+    )
+
+
+def empty_timeline(info: VideoInfo, *, times: Doubles, heads: tuple[str, ...], head: str) -> Timeline:
+    """Return the timeline of a video without a face: every row unknown, coverage 0."""
+    unknown = np.full((len(times), len(Emotion)), np.nan, dtype=np.float32)
+    return Timeline(
+        video=info,
+        track_id=None,
+        head=head,
+        heads=heads,
+        times=times,
+        probabilities=unknown,
+        agreement=unknown[:, 0],
+        observed=np.zeros(len(times), dtype=bool),
+        boxes=unknown[:, :4],
+        scores=unknown[:, 0],
+        window_probabilities=np.empty((len(heads), 0, len(Emotion)), dtype=np.float32),
+    )

