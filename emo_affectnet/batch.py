@@ -1,0 +1,266 @@
+"""A folder of videos: find them, name their reports, analyse one after the other, and sum up.
+
+One bad file never costs the others. `summary.csv` has one row per input and is rewritten, whole, after each of them.
+"""
+
+import functools
+import logging
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .emotions import EMOTION_NAMES, Emotion
+from .errors import EmoAffectNetError, ReportError, UnknownName, UsageError, VideoError
+from .recognizer import EmotionRecognizer, Progress
+from .reports import WRITERS, write_table
+from .timeline import Timeline, modal_emotion
+
+log = logging.getLogger("emo_affectnet")
+
+SUMMARY = "summary.csv"
+VIDEO_SUFFIXES = {
+    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpe",
+    ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+}  # fmt: skip
+# A picture among the videos is more likely a mistake than a note or a table, so it is an input, and fails by name.
+PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+FACES = ("primary", "all")
+_SUMMARY_START = ("file", "status", "emotion", "emotion_by_mode")
+_SUMMARY_END = ("agreement", "coverage", "people", "frames", "fps", "duration", "seconds", "message")
+_PERSON = re.compile(r"\.person-\d+$")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One video and the name of its report."""
+
+    path: Path
+    name: str  # of the report, relative to the report folder, without the suffix
+    label: str  # how the summary names the video: its path below the folder that was given
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One row of the summary; None is unknown."""
+
+    file: str
+    status: str  # "ok", "no_face" or "error"
+    emotion: str | None = None  # largest sum of window probabilities
+    emotion_by_mode: str | None = None  # commonest top emotion of the windows, the published vote
+    probabilities: tuple[float | None, ...] = (None,) * len(Emotion)  # mean over the windows
+    agreement: float | None = None  # mean over the observed frames
+    coverage: float | None = None  # share of the frames in which the primary face was observed
+    people: int | None = None
+    frames: int | None = None
+    fps: float | None = None
+    duration: float | None = None  # s
+    seconds: float | None = None  # taken
+    message: str | None = None
+
+
+def find_inputs(paths: Sequence[Path]) -> tuple[list[Input], list[Path]]:
+    """Return the videos under `paths`, files or folders, in order, and the files passed over.
+
+    Sub-folders are mirrored in the report names; with several folders given, below each folder's own name. Two inputs
+    that would share a report keep their suffixes: `clip.mp4`, `clip.avi`.
+
+    Raises:
+        UsageError: a path does not exist, or two videos would share a report.
+        VideoError: nothing under the paths is a video.
+    """
+    found: list[tuple[Path, Path]] = []  # the file, and its path in the report folder
+    passed: list[Path] = []
+    folders = [path for path in paths if os.path.isdir(path)]
+    for path in paths:
+        if not os.path.exists(path):
+            raise UsageError(f"There is no file or folder {path}. Check the path.")
+        if not path.is_dir():
+            found.append((path, Path(path.name)))
+            continue
+        root = Path(path.resolve().name) if len(folders) > 1 else Path()
+        for file in _walk(path):
+            if file.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES:
+                found.append((file, root / file.relative_to(path)))
+            else:
+                passed.append(file)
+    if not found:
+        where = ", ".join(str(path) for path in paths)
+        raise VideoError(f"There is no video in {where}. Expected files such as .mp4, .avi, .mov, .mkv or .webm.")
+    return _name(found), passed
+
+
+def _printable(text: str) -> str:
+    """Replace the bytes of file names that are no UTF-8, which neither a terminal nor the summary can hold."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _walk(folder: Path) -> Iterable[Path]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _name(found: list[tuple[Path, Path]]) -> list[Input]:
+    """Give every input a report name of its own; file systems that ignore case count as one name."""
+    stems = Counter(str(relative.with_suffix("")).lower() for _, relative in found)
+    reserved = Path(SUMMARY).stem
+
+    def needs_suffix(relative: Path) -> bool:
+        stem = str(relative.with_suffix("")).lower()
+        return stems[stem] > 1 or stem == reserved or _PERSON.search(stem) is not None
+
+    whole = {str(relative).lower() for _, relative in found if needs_suffix(relative)}
+
+    def choose_name(relative: Path) -> str:
+        stem = relative.with_suffix("")
+        # `a.mp4.mkv` beside `a.mp4` and `a.avi`: its stem is the whole name of another
+        return str(relative if needs_suffix(relative) or str(stem).lower() in whole else stem)
+
+    inputs = [Input(path, choose_name(relative), _printable(str(relative))) for path, relative in found]
+    names = Counter(source.name.lower() for source in inputs)
+    if twice := [source for source in inputs if names[source.name.lower()] > 1]:
+        raise UsageError(
+            f"{twice[0].path} and {twice[1].path} would both have the report {twice[0].name}. Analyse them one by one, "
+            "or give the folder above both."
+        )
+    return inputs
+
+
+def analyze(
+    paths: Sequence[Path],
+    *,
+    save: Path,
+    recognizer: Callable[[], EmotionRecognizer],
+    faces: str = "primary",
+    formats: Sequence[str] = ("csv",),
+    on_progress: Callable[[Input, int, int | None], None] = lambda source, done, total: None,
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Write a report for every video under `paths` into `save`, and the summary; return its rows.
+
+    `recognizer` is called once, when there is something to do. An existing report is replaced. `on_progress` hears the
+    input, its frames done and its frames in all, if known; `on_outcome` each row as soon as it stands.
+
+    Raises:
+        UsageError: a path or an option is wrong; nothing was written.
+        WeightsError: the weights cannot be used; nothing was written.
+        ReportError: the report folder cannot be written to.
+    """
+    if faces not in FACES:
+        raise UnknownName("choice of faces", faces, FACES)
+    for name in formats:
+        if name not in WRITERS:
+            raise UnknownName("report format", name, WRITERS)
+    inputs, _ = find_inputs(paths)
+    _prepare_folder(save)
+    reader = recognizer()
+    outcomes: list[Outcome] = []
+    for source in inputs:
+        progress = functools.partial(on_progress, source)
+        outcomes.append(_analyze_one(source, reader, save=save, faces=faces, formats=formats, on_progress=progress))
+        write_summary(outcomes, save / SUMMARY)
+        on_outcome(outcomes[-1])
+    return outcomes
+
+
+def _prepare_folder(save: Path) -> None:
+    try:
+        save.mkdir(parents=True, exist_ok=True)
+        is_writable = os.access(save, os.W_OK | os.X_OK)
+    except OSError as error:
+        raise ReportError(f"The report folder {save} cannot be made: {error.strerror}. Choose another one.") from error
+    if not is_writable:
+        raise ReportError(
+            f"The report folder {save} cannot be written to. Choose another one or change its permissions."
+        )
+
+
+def _analyze_one(
+    source: Input,
+    recognizer: EmotionRecognizer,
+    *,
+    save: Path,
+    faces: str,
+    formats: Sequence[str],
+    on_progress: Progress,
+) -> Outcome:
+    started = time.monotonic()
+    try:
+        timelines = recognizer.predict_all(source.path, on_progress=on_progress)
+        _write_reports(timelines if faces == "all" else timelines[:1], save / source.name, formats)
+    except EmoAffectNetError as error:
+        return Outcome(source.label, "error", seconds=time.monotonic() - started, message=_printable(str(error)))
+    except Exception as error:  # one video must not cost the others, whatever a decoder or detector makes of it
+        log.exception("Unexpected error in %s", source.path)
+        message = f"{source.path} met an unexpected {type(error).__name__}: {error}. Please report it with the log."
+        return Outcome(source.label, "error", seconds=time.monotonic() - started, message=_printable(message))
+    return summarize(timelines, file=source.label, seconds=time.monotonic() - started)
+
+
+def _write_reports(timelines: Sequence[Timeline], stem: Path, formats: Sequence[str]) -> None:
+    """Write `<stem>.csv` and `<stem>.person-2.csv` ..., and remove those of people an earlier run had found."""
+    for suffix in formats:
+        targets = [
+            stem.with_name(f"{stem.name}.{suffix}" if rank == 1 else f"{stem.name}.person-{rank}.{suffix}")
+            for rank in range(1, len(timelines) + 1)
+        ]
+        for timeline, target in zip(timelines, targets, strict=True):
+            WRITERS[suffix](timeline, target)
+        pattern = re.compile(re.escape(stem.name) + r"\.person-\d+\." + suffix)
+        for stale in stem.parent.iterdir():
+            if pattern.fullmatch(stale.name) and stale not in targets:
+                stale.unlink()
+
+
+def summarize(timelines: Sequence[Timeline], *, file: str, seconds: float | None = None) -> Outcome:
+    """Return the summary row of a video from its timelines, the primary person first."""
+    primary = timelines[0]
+    video, windows = primary.video, primary.reported_windows
+    outcome = Outcome(
+        file,
+        "no_face",
+        coverage=primary.coverage,
+        people=0,
+        frames=len(primary.times),
+        fps=video.fps,
+        duration=video.duration,
+        seconds=seconds,
+        message="No face was found in this video.",
+    )
+    if primary.emotion is None:
+        return outcome
+    agreement = primary.agreement[primary.observed]
+    return replace(
+        outcome,
+        status="ok",
+        emotion=primary.emotion.name,
+        emotion_by_mode=str(modal_emotion(windows)),
+        probabilities=tuple(windows.mean(axis=0).tolist()),
+        agreement=None if np.isnan(agreement).any() else float(agreement.mean()),
+        people=len(timelines),
+        message=None,
+    )
+
+
+def write_summary(outcomes: Sequence[Outcome], path: Path) -> None:
+    """Write one row per input.
+
+    Raises:
+        ReportError: the file cannot be written.
+    """
+    rows = []
+    for outcome in outcomes:
+        row = asdict(outcome)
+        means = dict(zip(EMOTION_NAMES, row.pop("probabilities"), strict=True))
+        rows.append({name: row[name] for name in _SUMMARY_START} | means | {name: row[name] for name in _SUMMARY_END})
+    table = pd.DataFrame(rows)
+    numbers = [*EMOTION_NAMES, "agreement", "coverage", "fps", "duration", "seconds"]
+    table = table.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(("people", "frames"), "Int64"))
+    write_table(table.round(dict.fromkeys(numbers, 6) | {"seconds": 2}), path)

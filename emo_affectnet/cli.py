@@ -1,0 +1,340 @@
+"""The command line: each command parses, makes one API call and prints what came.
+
+Exit status: 0 all done, 1 some input failed (the rest still done, the failures listed last), 2 the call is wrong.
+Heavy packages load inside the commands, so that `--help` answers at once.
+"""
+
+import functools
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from . import __version__
+from .emotions import Emotion
+from .errors import EmoAffectNetError
+from .weights import HEAD_NAMES, WEIGHTS, read_record, resolve
+
+if TYPE_CHECKING:
+    from .batch import Input, Outcome
+    from .training.fit import CurvePoint
+    from .training.heads import HeadScore
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+PROGRESS_FRAMES = 10  # between two movements of the bar
+
+
+def _tells_errors(command: Command) -> Command:
+    """Turn the library's errors into one sentence and their exit code."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except EmoAffectNetError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(error.exit_code)
+
+    return wrapped  # type: ignore[return-value] # functools.wraps keeps the signature
+
+
+_ANALYSIS_OPTIONS = (
+    click.option(
+        "--head",
+        type=click.Choice(HEAD_NAMES, case_sensitive=False),
+        metavar=f"[{'|'.join(HEAD_NAMES)}]",
+        help="The head to report, named after the corpus it never saw, or the mean over all six.  [default: ensemble]",
+    ),
+    click.option(
+        "--faces",
+        type=click.Choice(("primary", "all")),
+        default="primary",
+        show_default=True,
+        help="Report the person with the largest face over the longest time, or everyone: <name>.person-2.csv ...",
+    ),
+    click.option(
+        "--detector",
+        type=click.Choice(("short-range", "full-range", "face-mesh")),
+        default="short-range",
+        show_default=True,
+        help="MediaPipe for faces within 2 m or 5 m of the camera, or the published bounds of 468 landmarks.",
+    ),
+    click.option(
+        "--format",
+        "formats",
+        type=click.Choice(("csv", "json")),
+        multiple=True,
+        default=("csv",),
+        show_default=True,
+        help="Report format; may be given twice.",
+    ),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
+)  # fmt: skip
+
+
+def _analysis_options(command: Command) -> Command:
+    for option in reversed(_ANALYSIS_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="emo-affectnet")
+def main() -> None:
+    """Read emotions over time from videos of faces."""
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
+@click.option("--save", type=PATH, default=Path("report"), show_default=True, help="Folder for the reports.")
+@click.option("--confidence", type=float, help="Threshold of the detector, 0-1.  [default: the detector's own]")
+@click.option("--backbone", "backbone_file", type=PATH, help="A backbone file instead of the bundled one.")
+@click.option("--head-file", type=PATH, help="A head file instead of the bundled ones.")
+@_analysis_options
+@_tells_errors
+def analyze(paths: tuple[Path, ...], **options: Any) -> None:
+    """Write one emotion report per video, from files and folders, and a summary of all."""
+    _analyze(paths, **options)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--path_video", type=PATH, default=Path("video"), show_default=True, help="Folder of videos, or one video."
+)
+@click.option(
+    "--path_save", "save", type=PATH, default=Path("report"), show_default=True, help="Folder for the reports."
+)
+@click.option("--conf_d", "confidence", type=float, help="Detector threshold, 0-1.  [default: the detector's own]")
+@click.option("--path_FE_model", "backbone_file", type=PATH, help="Backbone, .pt or .pth.  [default: the bundled one]")
+@click.option("--path_LSTM_model", "head_file", type=PATH, help="Head, .pt or .pth.  [default: the six bundled ones]")
+@_analysis_options
+@_tells_errors
+def run(path_video: Path, **options: Any) -> None:
+    """Write one emotion report per video of a folder, and a summary of all."""
+    _analyze((path_video,), **options)
+
+
+def _analyze(
+    paths: tuple[Path, ...],
+    *,
+    save: Path,
+    head: str | None,
+    faces: str,
+    detector: str,
+    formats: tuple[str, ...],
+    device: str,
+    confidence: float | None,
+    backbone_file: Path | None,
+    head_file: Path | None,
+) -> None:
+    from . import batch
+    from .recognizer import EmotionRecognizer
+
+    inputs, passed_over = batch.find_inputs(paths)
+    recognizer = functools.partial(
+        EmotionRecognizer,
+        head=head,
+        detector=detector,
+        confidence=confidence,
+        device=device,
+        backbone_file=backbone_file,
+        head_file=head_file,
+    )
+    with _progress_bars(total=len(inputs)) as (on_progress, on_outcome):
+        outcomes = batch.analyze(
+            paths,
+            save=save,
+            recognizer=recognizer,
+            faces=faces,
+            formats=formats,
+            on_progress=on_progress,
+            on_outcome=on_outcome,
+        )
+    _tell_outcomes(outcomes, passed_over, save=save)
+
+
+@contextmanager
+def _progress_bars(
+    *, total: int
+) -> "Iterator[tuple[Callable[[Input, int, int | None], None], Callable[[Outcome], None]]]":
+    """Show a bar for the folder and one for the video, on a terminal only, and a line for each finished video."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(highlight=False)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        folder = bars.add_task("All videos", total=total, unit="videos")
+        video = bars.add_task("Loading the networks", total=None, unit="frames")
+
+        def on_progress(source: "Input", done: int, frames: int | None) -> None:
+            if done == 1 or done % PROGRESS_FRAMES == 0:
+                bars.update(video, description=click.format_filename(source.path.name), completed=done, total=frames)
+
+        def on_outcome(outcome: "Outcome") -> None:
+            bars.update(folder, advance=1)
+            console.print(_describe(outcome), markup=False, soft_wrap=True)
+
+        yield on_progress, on_outcome
+
+
+def _describe(outcome: "Outcome") -> str:
+    """Return one line on a finished video."""
+    took = f"{outcome.seconds:.1f} s" if outcome.seconds is not None else ""
+    if outcome.status == "error":
+        return f"{outcome.file}: failed"
+    if outcome.status == "no_face":
+        return f"{outcome.file}: no face ({outcome.frames} frames, {took})"
+    agreement = "" if outcome.agreement is None else f", heads agree {outcome.agreement:.0%}"
+    people = "" if outcome.people == 1 else f", {outcome.people} people"
+    return f"{outcome.file}: {outcome.emotion} (face seen {outcome.coverage:.0%}{agreement}{people}, {took})"
+
+
+def _tell_outcomes(outcomes: "list[Outcome]", passed_over: list[Path], *, save: Path) -> None:
+    failed = [outcome for outcome in outcomes if outcome.status == "error"]
+    done = len(outcomes) - len(failed)
+    click.echo(
+        f"{done} of {len(outcomes)} {'report' if len(outcomes) == 1 else 'reports'} in {save}, with summary.csv."
+    )
+    if passed_over:
+        names = ", ".join(click.format_filename(path.name) for path in passed_over[:3]) + (
+            ", ..." if len(passed_over) > 3 else ""
+        )
+        click.echo(f"Passed over {len(passed_over)} that are not videos: {names}")
+    for outcome in failed:
+        click.echo(f"Failed: {outcome.message}", err=True)
+    if failed:
+        sys.exit(1)
+
+
+@main.group()
+def weights() -> None:
+    """Look at the weight files."""
+
+
+@weights.command("list")
+@_tells_errors
+def list_weights() -> None:
+    """Show each weight file, what it was trained on and what it never saw."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("set", "file", "kind", "MB", "trained on", "never saw")
+    for name, folder in WEIGHTS.items():
+        for path in sorted(folder().glob("*.pt"), key=lambda path: (path.stem != "backbone", path.stem)):
+            record = read_record(path)
+            if record:
+                size = f"{record.size / 1e6:.1f}"
+                table.add_row(name, path.name, record.kind, size, ", ".join(record.trained_on), record.held_out or "")
+    Console().print(table)
+    click.echo("A head is named after the corpus it never saw: use the one whose name is nearest to your recordings.")
+
+
+@weights.command("verify")
+@_tells_errors
+def verify_weights() -> None:
+    """Check the weight files against their recorded SHA-256."""
+    for name in WEIGHTS:
+        files = resolve(name)  # verifies each
+        click.echo(f"{name}: {1 + len(files.heads)} files are what their records say.")
+
+
+@main.group()
+def train() -> None:
+    """Train weights of your own (needs the extra: pip install 'emo-affectnet[train]')."""
+
+
+@train.command("backbone")
+@click.argument("data", type=PATH)
+@click.option("--save", type=PATH, default=Path("weights/mine"), show_default=True, help="Folder for the weights.")
+@click.option("--passes", type=int, default=18, show_default=True, help="Passes over the faces.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random draw.")
+@click.option("--time-limit", type=float, help="Minutes after which to stop; the same command goes on from there.")
+@_tells_errors
+def train_backbone(data: Path, save: Path, passes: int, seed: int, time_limit: float | None) -> None:
+    """Train the backbone on the FER+ faces in the folder DATA; a run that was stopped goes on."""
+    from .training import fit
+
+    def tell(point: "CurvePoint") -> None:
+        click.echo(
+            f"step {point.step}: loss {point.loss:.3f}, valid accuracy {point.accuracy:.1%}, "
+            f"UAR {point.uar:.1%}, {point.seconds / 60:.0f} min"
+        )
+
+    config = fit.FitConfig(passes=passes, seed=seed)
+    limit = math.inf if time_limit is None else 60 * time_limit
+    path = fit.train_backbone(data, save, config=config, time_limit=limit, on_point=tell)
+    click.echo(f"The backbone is {path}." if path else "Time is up; give the same command again to go on.")
+
+
+@train.command("heads")
+@click.argument("data", type=PATH)
+@click.option("--backbone", type=PATH, help="The backbone whose features they read.  [default: the bundled one]")
+@click.option("--save", type=PATH, default=Path("weights/mine"), show_default=True, help="Folder for the weights.")
+@click.option("--seeds", type=int, default=1, show_default=True, help="Heads to choose from for each corpus.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random draw.")
+@_tells_errors
+def train_heads(data: Path, backbone: Path | None, save: Path, seeds: int, seed: int) -> None:
+    """Train the six leave-one-corpus-out heads on SIMULATED corpora, made from the FER+ faces in the folder DATA."""
+    from .training import heads
+
+    def tell(score: "HeadScore") -> None:
+        click.echo(
+            f"{score.held_out:10} UAR {score.uar_head:.1%} on {score.clips} simulated clips, {score.classes} classes; "
+            f"averaged frames {score.uar_average:.1%}, majority {score.uar_majority:.1%}"
+        )
+
+    files = resolve(backbone=backbone)
+    config = heads.HeadConfig(seed=seed)
+    heads.train_heads(files.backbone, data, save, cache=save / "cache", config=config, seeds=seeds, on_score=tell)
+    click.echo(f"The six heads are in {save}.")
+
+
+@main.group()
+def evaluate() -> None:
+    """Measure weights (needs the extra: pip install 'emo-affectnet[train]')."""
+
+
+@evaluate.command("faces")
+@click.argument("data", type=PATH)
+@click.option("--split", type=click.Choice(("valid", "test")), default="valid", show_default=True)
+@click.option("--backbone", type=PATH, help="A backbone file instead of the bundled one.")
+@_tells_errors
+def evaluate_faces(data: Path, split: str, backbone: Path | None) -> None:
+    """Score the backbone's own classifier on the FER+ faces in the folder DATA: 7 classes, majority rule, one view."""
+    from .training.corpora import read_ferplus
+    from .training.evaluate import evaluate_faces as evaluate
+
+    files = resolve(backbone=backbone)
+    scores = evaluate(files.backbone, read_ferplus(data, split), files.preprocessing)
+    click.echo(f"{files.backbone}, FER+ {split}: {scores.count} faces, all scored")
+    click.echo(f"UAR {scores.uar:.1%}, WAR (accuracy) {scores.war:.1%}")
+    click.echo(f"{'':10}{'recall':>8}  predicted as " + " ".join(f"{emotion.name[:4]:>5}" for emotion in Emotion))
+    for emotion, row in zip(Emotion, scores.confusion, strict=True):
+        counts = " ".join(f"{count:5d}" for count in row)
+        click.echo(f"{emotion.name:10}{row[emotion] / row.sum():8.1%}               {counts}")
+
+
+@main.command()
+@click.argument("report", type=PATH)
+@click.option("--video", type=PATH, help="The video of the report: shows its frames above the curves.")
+@click.option("--save", type=PATH, help="Picture to write, .png, .svg or .pdf.  [default: the report's name with .png]")
+@_tells_errors
+def plot(report: Path, video: Path | None, save: Path | None) -> None:
+    """Draw the emotions of a REPORT (CSV) over time."""
+    from .plots import plot_report
+
+    path = save or report.with_suffix(".png")
+    plot_report(report, path, video=video)
+    click.echo(f"The picture is {path}.")

@@ -1,0 +1,201 @@
+"""The one facade: a video goes in, timelines come out.
+
+`EmotionRecognizer` loads a detector, a backbone and its heads once. `predict` then reads a video from its first frame
+to its last with one batch of crops in memory; only features are kept.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from .engines import ENGINES
+from .errors import UnknownName, UsageError
+from .faces import DETECTORS, Face, FaceTracker, Floats, Image, box_area, crop, is_person
+from .timeline import (
+    MAX_GAP,
+    Doubles,
+    FaceTrack,
+    Integers,
+    Timeline,
+    build_timeline,
+    empty_timeline,
+    sample_frames,
+    slide,
+)
+from .video import Frame, VideoInfo, probe, read_frames
+from .weights import ENSEMBLE, resolve
+
+BATCH_SIZE = 32  # crops embedded at once
+
+Progress = Callable[[int, int | None], None]  # frames done, frames in all if known
+
+
+@dataclass(frozen=True)
+class _Sighting:
+    """One person's face in one sampled frame."""
+
+    track_id: int
+    index: int
+    time: float  # s
+    face: Face
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What one pass over a video gives."""
+
+    times: list[float]  # s, of every frame
+    samples: list[int]  # indices of the frames that were looked at
+    tracks: list[FaceTrack]  # the primary person first
+
+
+class EmotionRecognizer:
+    """Reads the emotions of faces in videos over time.
+
+    >>> recognizer = EmotionRecognizer()
+    >>> timeline = recognizer.predict("video/expressions.mp4")
+    >>> timeline.emotion, timeline.times, timeline.probabilities
+
+    `weights` names a weight set; a `backbone_file` or `head_file` takes the place of the set's own. `head` is a corpus,
+    for the head that never saw it, or "ensemble" for the mean over all. `confidence` is the detector's threshold, 0-1;
+    None leaves each detector its own.
+
+    Raises:
+        UnknownName: a weight set, head, detector or engine that does not exist.
+        WeightsError: a weight file is missing, damaged or another network's.
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: str = "bundled",
+        head: str | None = None,
+        detector: str = "short-range",
+        confidence: float | None = None,
+        engine: str = "torch",
+        device: str = "auto",
+        backbone_file: str | Path | None = None,
+        head_file: str | Path | None = None,
+    ) -> None:
+        files = resolve(
+            weights,
+            backbone=Path(backbone_file) if backbone_file else None,
+            head=Path(head_file) if head_file else None,
+        )
+        self.heads = tuple(files.heads)
+        self.head = _pick_head(head, self.heads)
+        _check_name("detector", detector, DETECTORS)
+        _check_name("engine", engine, ENGINES)
+        if confidence is not None and not 0 < confidence <= 1:
+            raise UsageError(f"A detector's confidence must lie between 0 and 1, but {confidence} was given.")
+        self.engine = ENGINES[engine](files, device=device)
+        self._preprocessing = files.preprocessing
+        self._detect = DETECTORS[detector](confidence=confidence)
+
+    def predict(self, video: str | Path, *, on_progress: Progress | None = None) -> Timeline:
+        """Return the timeline of the primary person: the one with the largest face over the longest time.
+
+        Raises:
+            VideoError: the file cannot be read as a video.
+        """
+        return self.predict_all(video, on_progress=on_progress)[0]
+
+    def predict_all(self, video: str | Path, *, on_progress: Progress | None = None) -> list[Timeline]:
+        """Return one timeline per person, the primary first; a video without a face gives one with coverage 0.
+
+        Raises:
+            VideoError: the file cannot be read as a video.
+        """
+        info = probe(video)
+        reading = self._read(info, on_progress or (lambda done, total: None))
+        times = np.array(reading.times)
+        if not reading.tracks:
+            return [empty_timeline(info, times=times, heads=self.heads, head=self.head)]
+        return [self._build(track, info, times, np.array(reading.samples)) for track in reading.tracks]
+
+    def _build(self, track: FaceTrack, info: VideoInfo, times: Doubles, samples: Integers) -> Timeline:
+        windows = slide(track)
+        return build_timeline(
+            info,
+            track,
+            times=times,
+            samples=samples,
+            windows=windows,
+            window_probabilities=self.engine.classify(windows.features),
+            heads=self.heads,
+            head=self.head,
+        )
+
+    def _read(self, info: VideoInfo, on_progress: Progress) -> _Reading:
+        times: list[float] = []
+        samples: list[int] = []
+        sightings: dict[int, list[tuple[_Sighting, Floats]]] = defaultdict(list)
+
+        def note_times() -> Iterator[Frame]:
+            for frame in read_frames(info.path):
+                times.append(frame.time)
+                on_progress(len(times), info.frame_count)
+                yield frame
+
+        def note_samples() -> Iterator[Frame]:
+            for frame in sample_frames(note_times(), info):
+                samples.append(frame.index)
+                yield frame
+
+        for sighting, features in self._embed(self._sight(note_samples())):
+            sightings[sighting.track_id].append((sighting, features))
+        return _Reading(times, samples, _rank(sightings.values(), samples=len(samples)))
+
+    def _sight(self, frames: Iterable[Frame]) -> Iterator[tuple[_Sighting, Image]]:
+        """Find every face of every frame, whose it is, and the crop the network reads."""
+        tracker = FaceTracker(MAX_GAP)
+        for frame in frames:
+            faces = self._detect(frame.image)
+            people = tracker.update(faces, image=frame.image, time=frame.time)
+            for face, track_id in zip(faces, people, strict=True):
+                yield (
+                    _Sighting(track_id, frame.index, frame.time, face),
+                    crop(frame.image, face.box, self._preprocessing),
+                )
+
+    def _embed(self, sightings: Iterator[tuple[_Sighting, Image]]) -> Iterator[tuple[_Sighting, Floats]]:
+        """Replace crops by features, a batch at a time."""
+        while batch := list(islice(sightings, BATCH_SIZE)):
+            features = self.engine.embed(np.stack([image for _, image in batch]))
+            yield from zip((sighting for sighting, _ in batch), features, strict=True)
+
+
+def _check_name(kind: str, name: str, registry: Iterable[str]) -> None:
+    if name not in registry:
+        raise UnknownName(kind, name, registry)
+
+
+def _pick_head(name: str | None, heads: tuple[str, ...]) -> str:
+    """Return the head to report: the named one, or else the only one, or else the ensemble."""
+    if name is None:
+        return heads[0] if len(heads) == 1 else ENSEMBLE
+    _check_name("head", name, (*heads, ENSEMBLE) if len(heads) > 1 else heads)
+    return name
+
+
+def _rank(people: Iterable[list[tuple[_Sighting, Floats]]], *, samples: int) -> list[FaceTrack]:
+    """Return the tracks of all real people, the largest total area in time first."""
+    real = [seen for seen in people if is_person(len(seen), samples=samples)]
+    real.sort(key=lambda seen: -sum(box_area(sighting.face.box) for sighting, _ in seen))
+    return [_join(seen, track_id=rank) for rank, seen in enumerate(real, start=1)]
+
+
+def _join(seen: list[tuple[_Sighting, Floats]], *, track_id: int) -> FaceTrack:
+    scores = [np.nan if sighting.face.score is None else sighting.face.score for sighting, _ in seen]
+    return FaceTrack(
+        track_id=track_id,
+        frame_indices=np.array([sighting.index for sighting, _ in seen], dtype=np.int64),
+        times=np.array([sighting.time for sighting, _ in seen]),
+        boxes=np.array([sighting.face.box for sighting, _ in seen], dtype=np.float32),
+        scores=np.array(scores, dtype=np.float32),
+        features=np.stack([features for _, features in seen]),
+    )

@@ -1,0 +1,151 @@
+"""Reports: a timeline as a CSV or JSON file. This docstring is the contract of the CSV.
+
+One row for every frame of the video, in order. Unknown values are empty, never 0.
+
+| column | meaning |
+|---|---|
+| `frame` | 1-based, six digits: the published numbering; 0-based index + 1 |
+| `Neutral` ... `Anger` | probabilities, summing to 1; empty where no face was observed |
+| `time` | s on the video's own clock (PTS) |
+| `emotion`, `confidence` | the most probable emotion and its probability |
+| `agreement` | share of the heads whose top emotion is this one, 0-1; empty with a single head |
+| `observed` | 1: a face was seen at this frame's sample, or shortly before and after it; else 0 |
+| `x1,y1,x2,y2` | the face's box in px, half-open; interpolated between samples |
+| `score` | the detector's confidence, 0-1; interpolated likewise |
+| `track` | the person: 1 is the primary one |
+
+The first eight columns are those of the published reports, unchanged.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from . import __version__
+from .emotions import EMOTION_NAMES
+from .errors import ReportError
+from .files import whole_file
+from .timeline import Timeline
+
+PUBLISHED_COLUMNS = ("frame", *EMOTION_NAMES)
+BOX_COLUMNS = ("x1", "y1", "x2", "y2")
+COLUMNS = (
+    *PUBLISHED_COLUMNS,
+    "time",
+    "emotion",
+    "confidence",
+    "agreement",
+    "observed",
+    *BOX_COLUMNS,
+    "score",
+    "track",
+)
+
+
+def to_table(timeline: Timeline) -> pd.DataFrame:
+    """Return the rows of a report, one per frame, with the columns of the contract."""
+    names = np.array([*EMOTION_NAMES, None], dtype=object)
+    table = pd.DataFrame({"frame": [f"{index + 1:06d}" for index in range(len(timeline.times))]})
+    table[list(EMOTION_NAMES)] = timeline.probabilities
+    table["time"] = timeline.times.round(6)
+    table["emotion"] = names[timeline.emotions]
+    table["confidence"] = timeline.probabilities.max(axis=1)
+    table["agreement"] = timeline.agreement.astype(np.float64).round(6)
+    table["observed"] = timeline.observed.astype(np.int64)
+    table[list(BOX_COLUMNS)] = pd.DataFrame(timeline.boxes).round().astype("Int64")
+    table["score"] = timeline.scores.astype(np.float64).round(4)
+    table["track"] = pd.Series([timeline.track_id] * len(table), dtype="Int64").where(timeline.observed)
+    return table
+
+
+def write_csv(timeline: Timeline, path: Path) -> None:
+    """Write the report of one person; it appears complete or not at all.
+
+    Raises:
+        ReportError: the file cannot be written.
+    """
+    write_table(to_table(timeline), path)
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV; it appears complete or not at all.
+
+    Raises:
+        ReportError: the file cannot be written.
+    """
+    _write(path, lambda partial: table.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8"))
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a report back: `frame` as int64 (1-based), unknown values as missing ones.
+
+    A report of the original, which has the first eight columns only, reads as well.
+
+    Raises:
+        ReportError: the file is not a report.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{path} should be a report of this tool, but it cannot be read: {error}.") from error
+    missing = [name for name in PUBLISHED_COLUMNS if name not in table.columns]
+    if missing:
+        raise ReportError(
+            f"{path} should be a report with the columns {', '.join(PUBLISHED_COLUMNS)}, but it lacks "
+            f"{', '.join(missing)}. Give a CSV written by run.py or emo-affectnet analyze."
+        )
+    return table
+
+
+def write_json(timeline: Timeline, path: Path) -> None:
+    """Write the same rows as JSON, with the video's facts and the window probabilities; unknown values are null.
+
+    Raises:
+        ReportError: the file cannot be written.
+    """
+    table = to_table(timeline).astype(object)
+    document = {
+        "version": __version__,
+        "video": describe_video(timeline),
+        "head": timeline.head,
+        "emotion": timeline.emotion.name if timeline.emotion is not None else None,
+        "coverage": round(timeline.coverage, 6),
+        "windows": {
+            name: np.round(each.astype(np.float64), 6).tolist()
+            for name, each in zip(timeline.heads, timeline.window_probabilities, strict=True)
+        },
+        "frames": table.where(table.notna(), None).to_dict("records"),
+    }
+    _write(path, lambda partial: partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8"))
+
+
+def describe_video(timeline: Timeline) -> dict[str, Any]:
+    """Return the video's facts as JSON knows them."""
+    video = timeline.video
+    return {
+        "file": video.path.name,
+        "width": video.width,
+        "height": video.height,
+        "fps": video.fps,
+        "duration": video.duration,
+        "frame_count": len(timeline.times),
+    }
+
+
+WRITERS: dict[str, Callable[[Timeline, Path], None]] = {"csv": write_csv, "json": write_json}
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as partial:
+            write(partial)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ReportError(
+            f"The report {path} cannot be written: {reason}. Choose a folder you may write to."
+        ) from error

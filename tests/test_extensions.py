@@ -1,0 +1,83 @@
+"""One conformance suite over every registry: a new entry is tested the moment it is listed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emo_affectnet.engines import ENGINES
+from emo_affectnet.faces import DETECTORS
+from emo_affectnet.reports import WRITERS
+from emo_affectnet.timeline import empty_timeline
+from emo_affectnet.video import VideoInfo
+from emo_affectnet.weights import CORPUS_NAMES, WEIGHTS, read_record, resolve
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_detector_returns_faces_inside_the_frame_best_first(name: str, astronaut: np.ndarray) -> None:
+    faces = DETECTORS[name](confidence=None)(astronaut)
+    assert faces
+    for face in faces:
+        x1, y1, x2, y2 = face.box
+        assert 0 <= x1 < x2 <= 512
+        assert 0 <= y1 < y2 <= 512
+        assert face.score is None or 0 <= face.score <= 1
+    scores = [face.score for face in faces if face.score is not None]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_detector_gives_the_same_answer_twice(name: str, astronaut: np.ndarray) -> None:
+    detect = DETECTORS[name](confidence=None)
+    first = detect(astronaut)
+    detect(np.ascontiguousarray(astronaut[:, ::-1]))
+    assert detect(astronaut) == first
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_engine_embeds_and_classifies_every_weight_set(engine: str, weights: str) -> None:
+    files = resolve(weights)
+    network = ENGINES[engine](files, device="cpu")
+    size = files.preprocessing.input_size
+    crops = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
+    features = network.embed(crops)
+    assert features.shape == (3, 512)
+    assert features.dtype == np.float32
+    assert (features >= 0).all()
+    assert (features > 0).any()
+    probabilities = network.classify(np.repeat(features[:, None], 10, axis=1))
+    assert probabilities.shape == (len(network.heads), 3, 7)
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_engine_gives_a_crop_the_same_features_in_any_batch(engine: str) -> None:
+    files = resolve()
+    network = ENGINES[engine](files, device="cpu")
+    size = files.preprocessing.input_size
+    crops = np.random.default_rng(1).integers(0, 256, (5, size, size, 3), dtype=np.uint8)
+    together = network.embed(crops)
+    alone = np.concatenate([network.embed(crops[index : index + 1]) for index in range(5)])
+    np.testing.assert_allclose(alone, together, atol=1e-4 * together.max())
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_weight_set_has_six_heads_that_never_saw_their_namesake(weights: str) -> None:
+    files = resolve(weights)
+    assert tuple(files.heads) == CORPUS_NAMES
+    for name, path in files.heads.items():
+        record = read_record(path)
+        assert record is not None
+        assert record.held_out == name
+        assert len(record.trained_on) == 5
+        assert not any(name in corpus for corpus in record.trained_on)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_writer_makes_one_whole_file(name: str, tmp_path: Path) -> None:
+    info = VideoInfo(Path("clip.mp4"), 64, 48, 25.0, 0.12, 3, False, True)
+    timeline = empty_timeline(info, times=np.arange(3) / 25, heads=CORPUS_NAMES, head="ensemble")
+    WRITERS[name](timeline, tmp_path / "deep" / f"clip.{name}")
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == [f"clip.{name}"]
+    assert (tmp_path / "deep" / f"clip.{name}").stat().st_size > 0
