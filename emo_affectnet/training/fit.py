@@ -1,0 +1,292 @@
+"""Train the backbone on labelled faces: one flat loop, its checkpoint, its learning curve.
+
+Every random draw of a step comes from a generator seeded by (seed, step), so that a run resumed from its checkpoint
+goes on bit for bit as if it had never stopped.
+"""
+
+import csv
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ..engines import normalize_crops
+from ..errors import UsageError
+from ..files import whole_file
+from ..models import ResNet50
+from ..weights import Preprocessing, write_record
+from .augment import augment
+from .corpora import FERPLUS_PREPROCESSING, FaceImages, read_ferplus
+from .metrics import uar, war
+
+CHECKPOINT_SECONDS = 120.0
+FEATURE_NOISE = 0.1  # the published Keras graph has GaussianNoise(0.1) before its features; here it is on them
+FEATURE_DROPOUT = 0.5  # as in the published graph, between the features and the classifier
+MAX_GRADIENT_NORM = 5.0
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Everything beside its data that decides a run's outcome."""
+
+    seed: int = 0
+    passes: int = 18  # over as many crops as the training split holds
+    batch_size: int = 128
+    sizes: tuple[int, ...] = (48, 64)  # px; equal shares of the passes, the small and fast one first
+    learning_rate: float = 1e-3  # at the peak of one cycle
+    warm_up: float = 0.15  # share of the steps before the peak
+    weight_decay: float = 0.05
+    smoothing: float = 0.05  # share of a target spread over all classes
+    balance: float = 0.5  # a class is drawn in proportion to its frequency to this power
+    average_decay: float = 0.998  # of the averaged weights, per step
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sizes", tuple(self.sizes))
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One line of the learning curve, after a pass."""
+
+    step: int
+    seconds: float
+    loss: float  # mean over the pass
+    accuracy: float  # of the averaged network on the valid split
+    uar: float
+
+
+def has_bfloat16() -> bool:
+    """Say whether this processor multiplies bfloat16 faster than float32."""
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def one_cycle(step: int, *, steps: int, peak: float, warm_up: float) -> float:
+    """Return the learning rate of a step: a linear rise to the peak, then half a cosine down to nothing."""
+    rise = warm_up * steps
+    if step < rise:
+        return peak * (step + 1) / (rise + 1)
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
+
+
+def sampling_weights(labels: npt.NDArray[np.int64], *, balance: float) -> Tensor:
+    """Return float32 (N,) draw weights: a class of frequency f is drawn in proportion to f ** `balance`."""
+    frequency = np.bincount(labels) / len(labels)
+    return torch.from_numpy(frequency[labels] ** (balance - 1)).float()
+
+
+def initialise(model: ResNet50) -> None:
+    """Start every convolution at He's scale and every residual branch at zero."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    for name, weight in model.named_parameters():
+        if name.endswith("batch_norm3.weight"):
+            nn.init.zeros_(weight)
+
+
+def prepare(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Bring grey images (B, 1, S, S), 0-255, to the network's input through the recognizer's own preprocessing."""
+    crops = images.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()
+    x = torch.from_numpy(normalize_crops(crops, preprocessing))
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def run_on_faces(
+    network: Callable[[Tensor], Tensor], images: npt.NDArray[np.uint8], preprocessing: Preprocessing
+) -> npt.NDArray[np.float32]:
+    """Return what `network` makes of grey faces, uint8 (N, H, W): one view each, resized to the input size."""
+    size = preprocessing.input_size
+    outputs = []
+    with torch.inference_mode():
+        for start in range(0, len(images), 256):
+            batch = torch.from_numpy(images[start : start + 256])[:, None].float()
+            batch = F.interpolate(batch, size=(size, size), mode="bilinear", align_corners=False)
+            outputs.append(network(prepare(batch, preprocessing)).float())
+    return torch.cat(outputs).numpy()
+
+
+def _draw(faces: FaceImages, weights: Tensor, *, size: int, config: FitConfig) -> tuple[Tensor, Tensor]:
+    """Draw one batch of augmented views (B, 1, size, size) and their smoothed targets (B, 7)."""
+    rows = torch.multinomial(weights, config.batch_size, replacement=True).numpy()
+    views = augment(torch.from_numpy(faces.images[rows])[:, None], size=size)
+    targets = torch.from_numpy(faces.targets[rows])
+    return views, targets * (1 - config.smoothing) + config.smoothing / targets.shape[1]
+
+
+def _training_loss(model: ResNet50, x: Tensor, targets: Tensor) -> Tensor:
+    features = model.features(x)
+    features = features + FEATURE_NOISE * torch.randn_like(features)
+    logits = model.fc2(F.dropout(features, FEATURE_DROPOUT))
+    return F.cross_entropy(logits.float(), targets)
+
+
+class _Run:
+    """The state of a training run, and its checkpoint."""
+
+    def __init__(self, path: Path, config: FitConfig) -> None:
+        torch.manual_seed(config.seed)
+        self.path, self.config = path, config
+        self.model = ResNet50()
+        initialise(self.model)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the stubs miss it
+        average = get_ema_multi_avg_fn(config.average_decay)  # type: ignore[no-untyped-call] # torch left it untyped
+        self.averaged = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self.step, self.seconds = 0, 0.0
+        self.curve: list[CurvePoint] = []
+        if path.is_file():
+            self._load()
+
+    def save(self) -> None:
+        """Write the checkpoint and, beside it, the learning curve as CSV."""
+        state: dict[str, Any] = {
+            "config": asdict(self.config),
+            "step": self.step,
+            "seconds": self.seconds,
+            "curve": [asdict(point) for point in self.curve],
+            "model": self.model.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        with whole_file(self.path) as partial:
+            torch.save(state, partial)
+        names = [field.name for field in fields(CurvePoint)]
+        with whole_file(self.path.with_suffix(".csv")) as partial, partial.open("w", newline="") as file:
+            table = csv.DictWriter(file, names)
+            table.writeheader()
+            table.writerows(state["curve"])
+
+    def _load(self) -> None:
+        state: dict[str, Any] = torch.load(self.path, weights_only=True)
+        began_with = FitConfig(**state["config"])
+        if began_with != self.config:
+            raise UsageError(
+                f"{self.path} is the checkpoint of a run with other settings ({began_with}). "
+                "Go on with those, or give another folder."
+            )
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.curve = [CurvePoint(**point) for point in state["curve"]]
+        self.model.load_state_dict(state["model"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def fit_backbone(
+    train: FaceImages,
+    valid: FaceImages,
+    *,
+    checkpoint: Path,
+    preprocessing: Preprocessing,
+    config: FitConfig | None = None,
+    time_limit: float = math.inf,
+    on_point: Callable[[CurvePoint], None] = lambda point: None,
+) -> ResNet50 | None:
+    """Train the backbone, or go on from its checkpoint; return the averaged network.
+
+    After `time_limit` s the checkpoint is written and None returned: the same call later goes on from there.
+
+    Raises:
+        UsageError: the checkpoint belongs to a run with other settings.
+    """
+    run = _Run(checkpoint, config or FitConfig())
+    config, model = run.config, run.model
+    weights = sampling_weights(train.labels, balance=config.balance)
+    steps_per_pass = max(len(train) // config.batch_size, 1)
+    steps = config.passes * steps_per_pass
+    began = saved = time.monotonic()
+    earlier, losses = run.seconds, []
+    while run.step < steps:
+        torch.manual_seed(config.seed * 1_000_003 + run.step)
+        size = config.sizes[run.step * len(config.sizes) // steps]
+        views, targets = _draw(train, weights, size=size, config=config)
+        model.train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
+            loss = _training_loss(model, prepare(views, preprocessing), targets)
+        rate = one_cycle(run.step, steps=steps, peak=config.learning_rate, warm_up=config.warm_up)
+        run.optimizer.param_groups[0]["lr"] = rate
+        run.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+        run.optimizer.step()
+        run.averaged.update_parameters(model)
+        run.step += 1
+        now = time.monotonic()
+        run.seconds = earlier + now - began
+        losses.append(loss.item())
+        if run.step % steps_per_pass == 0:
+            run.curve.append(_measure(run, valid, replace(preprocessing, input_size=size), loss=float(np.mean(losses))))
+            on_point(run.curve[-1])
+            losses.clear()
+        is_late = now - began > time_limit
+        if is_late or now - saved > CHECKPOINT_SECONDS or run.step == steps:
+            run.save()
+            saved = now
+        if is_late and run.step < steps:
+            return None
+    averaged = run.averaged.module.eval()
+    assert isinstance(averaged, ResNet50)
+    return averaged
+
+
+def _measure(run: _Run, valid: FaceImages, preprocessing: Preprocessing, *, loss: float) -> CurvePoint:
+    run.averaged.eval()
+    predicted = run_on_faces(run.averaged, valid.images, preprocessing).argmax(axis=1)
+    return CurvePoint(run.step, run.seconds, loss, war(valid.labels, predicted), uar(valid.labels, predicted))
+
+
+def train_backbone(
+    data: Path,
+    save: Path,
+    *,
+    config: FitConfig | None = None,
+    time_limit: float = math.inf,
+    on_point: Callable[[CurvePoint], None] = lambda point: None,
+) -> Path | None:
+    """Train on the FER+ faces under `data` and write `save`/backbone.pt with its record; return its path.
+
+    Beside it stand the learning curve, backbone.csv, and the checkpoint. Returns None if `time_limit` s ran out first;
+    the same call goes on from the checkpoint.
+
+    Raises:
+        CorpusError: the faces are not under `data`.
+        UsageError: `save` holds the checkpoint of a run with other settings.
+    """
+    save.mkdir(parents=True, exist_ok=True)
+    train, valid = read_ferplus(data, "train"), read_ferplus(data, "valid")
+    model = fit_backbone(
+        train,
+        valid,
+        checkpoint=save / "backbone.checkpoint",
+        preprocessing=FERPLUS_PREPROCESSING,
+        config=config,
+        time_limit=time_limit,
+        on_point=on_point,
+    )
+    return None if model is None else export_backbone(model, save / "backbone.pt")
+
+
+def export_backbone(model: ResNet50, path: Path) -> Path:
+    """Write the state dict, in float16, and its record."""
+    state = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
+    with whole_file(path) as partial:
+        torch.save({name: value.contiguous() for name, value in state.items()}, partial)
+    write_record(
+        path,
+        name="backbone",
+        kind="backbone",
+        license="research use only: trained on FER2013, whose images have no open licence",
+        trained_on=("FER2013 training faces with FER+ votes",),
+        preprocessing=FERPLUS_PREPROCESSING,
+    )
+    return path

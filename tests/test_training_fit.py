@@ -1,0 +1,186 @@
+"""The training loop learns, goes on from its checkpoint bit for bit, and uses the recognizer's preprocessing."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from emo_affectnet.engines import normalize_crops, read_backbone
+from emo_affectnet.errors import UsageError
+from emo_affectnet.training.augment import augment
+from emo_affectnet.training.corpora import FERPLUS_PREPROCESSING, FaceImages
+from emo_affectnet.training.evaluate import evaluate_faces
+from emo_affectnet.training.fit import (
+    FitConfig,
+    export_backbone,
+    fit_backbone,
+    one_cycle,
+    prepare,
+    run_on_faces,
+    sampling_weights,
+    train_backbone,
+)
+from emo_affectnet.weights import read_record
+
+TINY = FitConfig(passes=2, batch_size=8, sizes=(32, 48))  # two steps a pass
+SMALL_INPUT = replace(FERPLUS_PREPROCESSING, input_size=48)
+
+
+def make_faces(count: int, *, seed: int = 0) -> FaceImages:
+    """Return "faces" of two emotions that differ by where they are bright."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    images = generator.integers(0, 60, (count, 48, 48), dtype=np.uint8)
+    images[labels == 0, :24] += 150
+    images[labels == 1, 24:] += 150
+    return FaceImages(images, np.eye(7, dtype=np.float32)[labels], labels)
+
+
+def fit(folder: Path, *, config: FitConfig = TINY, time_limit: float = math.inf) -> dict[str, torch.Tensor] | None:
+    folder.mkdir(exist_ok=True)
+    model = fit_backbone(
+        make_faces(16),
+        make_faces(4, seed=1),
+        checkpoint=folder / "backbone.checkpoint",
+        preprocessing=SMALL_INPUT,
+        config=config,
+        time_limit=time_limit,
+    )
+    return None if model is None else model.state_dict()
+
+
+def test_a_resumed_run_ends_bit_for_bit_as_an_undisturbed_one(tmp_path: Path) -> None:
+    undisturbed = fit(tmp_path / "once")
+    stops = 0
+    while (resumed := fit(tmp_path / "often", time_limit=0)) is None:
+        stops += 1
+    assert stops == 3  # after every step but the last
+    assert undisturbed is not None
+    assert all(torch.equal(resumed[name], value) for name, value in undisturbed.items())
+
+
+def test_another_seed_gives_another_network(tmp_path: Path) -> None:
+    one, other = fit(tmp_path / "0"), fit(tmp_path / "1", config=replace(TINY, seed=1))
+    assert one is not None
+    assert other is not None
+    assert not torch.equal(one["fc2.weight"], other["fc2.weight"])
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
+    fit(tmp_path, time_limit=0)
+    with pytest.raises(UsageError, match="other settings"):
+        fit(tmp_path, config=replace(TINY, passes=3))
+
+
+def test_the_learning_curve_stands_beside_the_checkpoint(tmp_path: Path) -> None:
+    fit(tmp_path)
+    header, *rows = (tmp_path / "backbone.csv").read_text().splitlines()
+    assert header == "step,seconds,loss,accuracy,uar"
+    assert [row.split(",")[0] for row in rows] == ["2", "4"]
+
+
+def test_the_loop_learns_what_can_be_learned(tmp_path: Path) -> None:
+    config = replace(TINY, passes=10, sizes=(32,))
+    losses = []
+    fit_backbone(
+        make_faces(32),
+        make_faces(4, seed=1),
+        checkpoint=tmp_path / "backbone.checkpoint",
+        preprocessing=SMALL_INPUT,
+        config=config,
+        on_point=lambda point: losses.append(point.loss),
+    )
+    assert losses[0] > 1.0  # ln 7 = 1.95 is a guess
+    assert losses[-1] < 0.75  # 5 % smoothing leaves 0.3
+
+
+def test_the_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
+    rates = [one_cycle(step, steps=100, peak=2.0, warm_up=0.2) for step in range(100)]
+    assert max(rates) == rates[20] == 2.0
+    assert rates[0] == pytest.approx(2 / 21)
+    assert rates[-1] < 0.01
+    assert rates[60] == pytest.approx(1.0)
+
+
+def test_rare_emotions_are_drawn_by_the_root_of_their_frequency() -> None:
+    labels = np.repeat([0, 1], [900, 100])
+    weights = sampling_weights(labels, balance=0.5).numpy()
+    shares = [weights[labels == label].sum() / weights.sum() for label in (0, 1)]
+    assert shares == pytest.approx([0.75, 0.25])  # sqrt(0.9) : sqrt(0.1) = 3 : 1
+    np.testing.assert_allclose(sampling_weights(labels, balance=1.0), 1)
+
+
+def test_training_prepares_a_face_as_the_recognizer_does() -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (2, 64, 64), dtype=np.uint8)
+    crops = np.repeat(grey[..., None], 3, axis=-1)
+    prepared = prepare(torch.from_numpy(grey)[:, None], FERPLUS_PREPROCESSING).numpy()
+    np.testing.assert_array_equal(prepared, normalize_crops(crops, FERPLUS_PREPROCESSING))
+
+
+def test_augmented_views_are_images_of_the_asked_size_and_repeat_by_seed() -> None:
+    faces = torch.from_numpy(make_faces(16).images)[:, None]
+    torch.manual_seed(0)
+    views = augment(faces, size=40)
+    torch.manual_seed(0)
+    assert torch.equal(views, augment(faces, size=40))
+    assert views.shape == (16, 1, 40, 40)
+    assert views.min() >= 0
+    assert views.max() <= 255
+    assert len({float(view.mean()) for view in views}) == 16
+
+
+def test_a_view_is_mirrored_half_of_the_time() -> None:
+    half = np.zeros((400, 1, 32, 32), np.uint8)
+    half[:, :, :, :16] = 200
+    torch.manual_seed(0)
+    views = augment(torch.from_numpy(half), size=32)
+    is_mirrored = views[:, 0, :, 16:].mean(dim=(1, 2)) > views[:, 0, :, :16].mean(dim=(1, 2))
+    assert 0.4 < float(is_mirrored.float().mean()) < 0.6
+
+
+def test_the_exported_file_is_the_network_in_half_the_bytes_with_its_record(tmp_path: Path) -> None:
+    fit(tmp_path)
+    checkpoint = torch.load(tmp_path / "backbone.checkpoint", weights_only=True)
+    network = read_backbone_from(checkpoint)
+    path = export_backbone(network, tmp_path / "backbone.pt")
+    record = read_record(path)
+    assert record is not None
+    assert record.preprocessing == FERPLUS_PREPROCESSING
+    assert record.size == path.stat().st_size < 50_000_000
+    images = make_faces(4).images
+    expected = run_on_faces(network, images, SMALL_INPUT)
+    actual = run_on_faces(read_backbone(path), images, SMALL_INPUT)
+    np.testing.assert_allclose(actual, expected, atol=0.02 * np.abs(expected).max())
+
+
+def read_backbone_from(checkpoint: dict[str, dict[str, torch.Tensor]]) -> torch.nn.Module:
+    from emo_affectnet.models import ResNet50
+
+    network = ResNet50()
+    network.load_state_dict(checkpoint["model"])
+    return network.eval()
+
+
+def test_train_backbone_reads_the_faces_and_leaves_weights_record_and_curve(tmp_path: Path) -> None:
+    data, save = tmp_path / "faces", tmp_path / "mine"
+    data.mkdir()
+    for split in ("train", "valid"):
+        faces = make_faces(8)
+        votes = np.zeros((8, 10), np.uint8)
+        votes[np.arange(8), faces.labels] = 10
+        np.savez(data / f"ferplus_{split}.npz", image=faces.images, votes=votes)
+    config = replace(TINY, passes=1, sizes=(32,))
+    path = train_backbone(data, save, config=config)
+    assert path == save / "backbone.pt"
+    assert sorted(file.name for file in save.iterdir()) == [
+        "backbone.checkpoint",
+        "backbone.csv",
+        "backbone.json",
+        "backbone.pt",
+    ]
+    scores = evaluate_faces(path, make_faces(8), SMALL_INPUT)
+    assert scores.count == scores.confusion.sum() == 8
+    assert scores.confusion.shape == (7, 7)
