@@ -208,10 +208,9 @@ def _tell_outcomes(outcomes: "list[Outcome]", passed_over: list[Path], *, save: 
         f"{done} of {len(outcomes)} {'report' if len(outcomes) == 1 else 'reports'} in {save}, with summary.csv."
     )
     if passed_over:
-        names = ", ".join(click.format_filename(path.name) for path in passed_over[:3]) + (
-            ", ..." if len(passed_over) > 3 else ""
-        )
-        click.echo(f"Passed over {len(passed_over)} that are not videos: {names}")
+        names = ", ".join(click.format_filename(path.name) for path in passed_over[:3])
+        more = f" and {len(passed_over) - 3} more" if len(passed_over) > 3 else ""
+        click.echo(f"Passed over, as they are no videos: {names}{more}")
     for outcome in failed:
         click.echo(f"Failed: {outcome.message}", err=True)
     if failed:
@@ -238,7 +237,9 @@ def list_weights() -> None:
                 size = f"{record.size / 1e6:.1f}"
                 table.add_row(name, path.name, record.kind, size, ", ".join(record.trained_on), record.held_out or "")
     Console().print(table)
-    click.echo("A head is named after the corpus it never saw: use the one whose name is nearest to your recordings.")
+    click.echo(
+        "A head is named after the corpus it never saw: evaluate on a corpus with its own head, else use them all."
+    )
 
 
 @weights.command("verify")
@@ -323,7 +324,8 @@ def evaluate_faces(data: Path, split: str, backbone: Path | None) -> None:
     click.echo(f"{'':10}{'recall':>8}  predicted as " + " ".join(f"{emotion.name[:4]:>5}" for emotion in Emotion))
     for emotion, row in zip(Emotion, scores.confusion, strict=True):
         counts = " ".join(f"{count:5d}" for count in row)
-        click.echo(f"{emotion.name:10}{row[emotion] / row.sum():8.1%}               {counts}")
+        recall = f"{row[emotion] / row.sum():.1%}" if row.any() else "-"
+        click.echo(f"{emotion.name:10}{recall:>8}               {counts}")
 
 
 @main.command()

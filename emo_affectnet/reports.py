@@ -91,7 +91,8 @@ def read_csv(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
-        raise ReportError(f"{path} should be a report of this tool, but it cannot be read: {error}.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ReportError(f"{path} should be a report of this tool, but it cannot be read: {reason}.") from error
     missing = [name for name in PUBLISHED_COLUMNS if name not in table.columns]
     if missing:
         raise ReportError(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import click
@@ -21,6 +22,7 @@ from emo_affectnet import recognizer as recognizer_module
 from emo_affectnet import weights as weights_module
 from emo_affectnet.batch import SUMMARY
 from emo_affectnet.cli import main, run
+from emo_affectnet.emotions import Emotion
 from emo_affectnet.models import LSTMHead
 from emo_affectnet.recognizer import EmotionRecognizer
 from emo_affectnet.reports import read_csv
@@ -165,7 +167,7 @@ def test_run_says_on_the_error_stream_what_failed_and_nothing_else(
     lines = done.stdout.splitlines()
     assert lines[-2:] == [
         f"{len(GOOD)} of {len(GOOD) + len(BAD)} reports in {save}, with summary.csv.",
-        "Passed over 1 files that are not videos: notes.txt",
+        "Passed over, as they are no videos: notes.txt",
     ]
     assert [line for line in lines if line.endswith(": failed")] == [f"{name}: failed" for name in BAD]
     assert any(line.startswith("blank.mp4: no face (10 frames, ") for line in lines)
@@ -454,3 +456,69 @@ def test_version_is_the_packages() -> None:
     from emo_affectnet import __version__
 
     assert invoke(main, "--version").output == f"emo-affectnet, version {__version__}\n"
+
+
+# The other commands: each is one call
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    """Eight FER+ faces for each split, all clearly happy or neutral."""
+    from emo_affectnet.training.corpora import FERPLUS_COLUMNS
+
+    images = np.random.default_rng(0).integers(0, 256, (8, 48, 48), dtype=np.uint8)
+    votes = np.zeros((8, len(FERPLUS_COLUMNS)), np.uint8)
+    votes[np.arange(8), np.arange(8) % 2] = 10
+    for split in ("train", "valid", "test"):
+        np.savez(tmp_path / f"ferplus_{split}.npz", image=images, votes=votes)
+    return tmp_path
+
+
+def test_train_backbone_stops_in_time_and_goes_on(faces: Path, tmp_path: Path) -> None:
+    command = ("train", "backbone", faces, "--save", tmp_path / "mine", "--passes", 2)
+    stopped = invoke(main, *command, "--time-limit", 0)
+    assert stopped.exit_code == 0
+    assert "Time is up; give the same command again" in stopped.output
+    done = invoke(main, *command)
+    assert done.exit_code == 0
+    assert "step 2: loss" in done.output
+    assert (tmp_path / "mine" / "backbone.pt").is_file()
+
+
+def test_evaluate_faces_prints_scores_and_every_count(faces: Path) -> None:
+    result = invoke(main, "evaluate", "faces", faces, "--split", "test")
+    assert result.exit_code == 0
+    assert "FER+ test: 8 faces, all scored" in result.output
+    rows = {line.split()[0]: line.split()[2:] for line in result.output.splitlines()[3:]}
+    assert [sum(map(int, rows[name])) for name in ("Neutral", "Happiness", "Fear")] == [4, 4, 0]
+    assert "nan" not in result.output
+
+
+def test_train_heads_passes_its_options_on_and_calls_them_simulated(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from emo_affectnet.training import heads
+
+    calls = []
+
+    def train(backbone: Path, data: Path, save: Path, **options: Any) -> None:
+        calls.append((backbone, data, save, options["config"].seed, options["seeds"]))
+        options["on_score"](heads.HeadScore("SAVEE", 0, 800, 7, 0.65, 0.42, 1 / 7))
+
+    monkeypatch.setattr(heads, "train_heads", train)
+    result = invoke(main, "train", "heads", faces, "--save", tmp_path / "mine", "--seeds", 3, "--seed", 5)
+    assert result.exit_code == 0
+    assert calls == [(bundled_folder() / "backbone.pt", faces, tmp_path / "mine", 5, 3)]
+    assert "SAVEE      UAR 65.0% on 800 simulated clips, 7 classes; averaged frames 42.0%" in result.output
+
+
+def test_plot_writes_a_picture_beside_the_report(tmp_path: Path) -> None:
+    names = ",".join(emotion.name for emotion in Emotion)
+    (tmp_path / "a.csv").write_text(f"frame,{names},time,emotion\n000001,1,0,0,0,0,0,0,0.0,Neutral\n")
+    result = invoke(main, "plot", tmp_path / "a.csv")
+    assert result.output == f"The picture is {tmp_path / 'a.png'}.\n"
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_module_is_the_command() -> None:
+    assert "Usage: emo-affectnet" in execute("-m", "emo_affectnet", "--help").stdout

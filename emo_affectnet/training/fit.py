@@ -262,8 +262,8 @@ def train_backbone(
         CorpusError: the faces are not under `data`.
         UsageError: `save` holds the checkpoint of a run with other settings.
     """
-    save.mkdir(parents=True, exist_ok=True)
     train, valid = read_ferplus(data, "train"), read_ferplus(data, "valid")
+    save.mkdir(parents=True, exist_ok=True)
     model = fit_backbone(
         train,
         valid,
