@@ -204,19 +204,19 @@ def _analyze_one(
     return summarize(timelines, file=source.label, seconds=time.monotonic() - started)
 
 
+def _report_path(stem: Path, *, rank: int, suffix: str) -> Path:
+    return stem.with_name(f"{stem.name}.{suffix}" if rank == 1 else f"{stem.name}.person-{rank}.{suffix}")
+
+
 def _write_reports(timelines: Sequence[Timeline], stem: Path, formats: Sequence[str]) -> None:
     """Write `<stem>.csv` and `<stem>.person-2.csv` ..., and remove those of people an earlier run had found."""
     for suffix in formats:
-        targets = [
-            stem.with_name(f"{stem.name}.{suffix}" if rank == 1 else f"{stem.name}.person-{rank}.{suffix}")
-            for rank in range(1, len(timelines) + 1)
-        ]
-        for timeline, target in zip(timelines, targets, strict=True):
-            WRITERS[suffix](timeline, target)
-        pattern = re.compile(re.escape(stem.name) + r"\.person-\d+\." + suffix)
-        for stale in stem.parent.iterdir():
-            if pattern.fullmatch(stale.name) and stale not in targets:
-                stale.unlink()
+        for rank, timeline in enumerate(timelines, start=1):
+            WRITERS[suffix](timeline, _report_path(stem, rank=rank, suffix=suffix))
+        stale = len(timelines) + 1
+        while (path := _report_path(stem, rank=stale, suffix=suffix)).is_file():
+            path.unlink()
+            stale += 1
 
 
 def summarize(timelines: Sequence[Timeline], *, file: str, seconds: float | None = None) -> Outcome:

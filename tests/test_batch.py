@@ -347,7 +347,7 @@ def test_people_of_an_earlier_run_are_removed_and_nobody_else(
     tmp_path: Path, one: Path, fake_recognizer: EmotionRecognizer, faces: str
 ) -> None:
     others = ["a.person-2.mp4.csv", "b.person-2.csv", "xa.person-2.csv", "a.person-2.txt", "a.person-two.csv"]
-    touch(tmp_path / "report", "a.person-2.csv", "a.person-3.csv", "a.person-14.csv", *others)
+    touch(tmp_path / "report", "a.person-2.csv", "a.person-3.csv", "a.person-4.csv", *others)
     fake_recognizer._detect = lambda image: [LEFT, RIGHT]
     run(one, fake_recognizer, faces=faces)
     second = ["a.person-2.csv"] if faces == "all" else []
