@@ -1,8 +1,7 @@
 """Make the clips in `video/`: one public-domain portrait, brought to life by moving the landmarks of its face.
 
 In goes the astronaut of scikit-image (NASA, public domain; a smile with teeth), out come short clips with sound: one
-person with four expressions, two people at once, and one who leaves the picture and returns. A `Pose` says how far
-brows, lids, lips and jaw move; its distances are hundredths of that between the outer eye corners.
+person with four expressions, two people at once, and one who leaves the picture and returns.
 """
 
 import math
@@ -23,10 +22,8 @@ from emo_affectnet.video import VideoWriter
 Image = NDArray[np.uint8]  # (H, W, 3), RGB
 Floats = NDArray[np.float32]
 
-SCALE = 2  # canvas pixels per source pixel
-ROWS = 340  # source rows above the helmet that the astronaut holds
-STILL_SIZE = 480
-AUDIO_RATE = 44_100
+SCALE, ROWS = 2, 340  # canvas pixels per source pixel; source rows above the helmet that the astronaut holds
+STILL_SIZE, AUDIO_RATE = 480, 44_100  # px, Hz
 WALL = (203, 194, 191)  # the portrait's own wall, so that the hair keeps its soft edge
 
 # Landmark numbers of the MediaPipe face mesh; pairs are the left and the right of the picture.
@@ -48,6 +45,8 @@ FRINGE = [298, 333, 299, 337, 151, 108, 69, 104, 68]  # where the hair begins
 UPPER_EDGE, LOWER_EDGE = [78, *UPPER_INNER, 308], [78, *LOWER_INNER, 308]
 MOUTH_RING = [78, *UPPER_INNER, 308, *LOWER_INNER[::-1]]
 EYE_RINGS = [[EYE_CORNERS[i][0], *UPPER_LIDS[i], EYE_CORNERS[i][1], *LOWER_LIDS[i][::-1]] for i in (0, 1)]
+FOLDS = ([129, 203, 206, 216, 212], [358, 423, 426, 436, 432])  # that a smile makes, from the nose down
+CHEEK_RINGS = ([118, 123, 147, 192, 202, 57, 165, 98, 129, 142], [347, 352, 376, 416, 422, 287, 391, 327, 358, 371])
 PAIRS = [*BROWS, *UPPER_LIDS, *LOWER_LIDS, *EYE_CORNERS, *CHEEKS, *NOSE_WINGS, *LIP_CORNERS]
 ANCHORS = sorted({*UPPER_OUTER, *MOUTH_RING, *LOWER_OUTER, *JAW, *OUTLINE, *NOSE}.union(*PAIRS))
 LANDMARKS = 468  # without the ten of the irises, which the lids slide over
@@ -58,7 +57,7 @@ SEAM = 0.4  # where closed lips meet, on the way from the upper to the lower lip
 
 @dataclass(frozen=True)
 class Pose:
-    """What the face does, relative to the portrait's smile: distances in hundredths, shading from 0 to 1."""
+    """The change from the portrait's smile: distances in hundredths of the eyes' outer distance, shading to 1."""
 
     brow_inner_up: float = 0
     brow_outer_up: float = 0
@@ -73,35 +72,27 @@ class Pose:
     lips_up: float = 0
     lower_lip_down: float = 0
     jaw_down: float = 0
-    lips_pressed: float = 0  # share of the lips that is rolled in
     mouth_closed: float = 0  # share of the gap between the lips
     furrow: float = 0  # between the brows
-    nose_wrinkle: float = 0
-    cheek_crease: float = 0  # below zero: smoother than in the smile
-    cavity: float = 0  # a dark mouth instead of the smile's teeth
+    cheek_crease: float = 0  # -1: without the folds and bulges of the smile
+    cavity: float = 0  # a dark mouth instead of the smile's teeth; below zero: clenched teeth in two rows
 
 
 # fmt: off
-_REST = Pose(upper_lid_up=0.5, lower_lid_up=-1, cheek_up=-4, nose_out=-2, corner_out=-10, corner_up=-12, mouth_closed=1,
-             cheek_crease=-0.6)
+_REST = Pose(lower_lid_up=-1, cheek_up=-7, nose_out=-2, corner_out=-12, corner_up=-13, mouth_closed=1, cheek_crease=-1)
 POSES: Mapping[Emotion, Pose] = {
     Emotion.Neutral: _REST,
     Emotion.Happiness: Pose(lower_lid_up=1.5, cheek_up=2, corner_out=2, corner_up=2, cheek_crease=0.5),
-    Emotion.Sadness: replace(
-        _REST, brow_inner_up=10, brow_outer_up=-4, brows_together=4, upper_lid_up=-5, corner_out=-8, corner_up=-19,
-        lips_up=2, jaw_down=-2, furrow=0.2, cheek_crease=-0.2),
-    Emotion.Surprise: Pose(
-        brow_inner_up=11, brow_outer_up=9, upper_lid_up=4.5, lower_lid_up=-2, cheek_up=-4, nose_out=-2, corner_out=-13,
-        corner_up=-16, lower_lip_down=27, jaw_down=26, cheek_crease=-0.3, cavity=1),
-    Emotion.Fear: Pose(
-        brow_inner_up=12, brow_outer_up=4, brows_together=5, upper_lid_up=4.5, lower_lid_up=1, cheek_up=-3,
-        corner_out=3, corner_up=-17, lower_lip_down=6, jaw_down=9, furrow=0.2, cavity=1),
-    Emotion.Disgust: replace(
-        _REST, brow_inner_up=-6, brow_outer_up=-4, brows_together=2, upper_lid_up=-3, lower_lid_up=4, cheek_up=7,
-        nose_up=8, nose_out=3, corner_out=-5, corner_up=-5, lips_up=9, furrow=0.3, nose_wrinkle=1, cheek_crease=1),
-    Emotion.Anger: replace(
-        _REST, brow_inner_up=-13, brow_outer_up=-1, brows_together=6, upper_lid_up=-2.5, lower_lid_up=3, nose_out=2,
-        corner_out=-12, corner_up=-16, lips_up=2, lips_pressed=0.5, furrow=1, cheek_crease=0),
+    Emotion.Sadness: Pose(brow_inner_up=16, brow_outer_up=-7, brows_together=8, upper_lid_up=-8.5, corner_up=-22,
+        lips_up=3.5, lower_lip_down=-3.5, jaw_down=-4, mouth_closed=1, furrow=0.3, cheek_crease=0.2),
+    Emotion.Surprise: Pose(brow_inner_up=11, brow_outer_up=9, upper_lid_up=4.5, lower_lid_up=-2, cheek_up=-4,
+        nose_out=-2, corner_out=-13, corner_up=-16, lower_lip_down=27, jaw_down=26, cheek_crease=-0.9, cavity=1),
+    Emotion.Fear: Pose(brow_inner_up=15, brow_outer_up=4.5, brows_together=8, upper_lid_up=5, lower_lid_up=1,
+        cheek_up=-7, corner_out=3, corner_up=-22, lower_lip_down=4, furrow=0.4, cheek_crease=0.2, cavity=1),
+    Emotion.Disgust: Pose(brow_inner_up=-6, brow_outer_up=-2, brows_together=5, upper_lid_up=-4.5, lower_lid_up=5,
+        cheek_up=8, nose_up=8, nose_out=5, corner_out=-3, corner_up=-21, lips_up=10, furrow=0.3, cheek_crease=-0.4),
+    Emotion.Anger: Pose(brow_inner_up=-17, brow_outer_up=-3, brows_together=9, lower_lid_up=3, cheek_up=-4, nose_out=6,
+        corner_out=-11, corner_up=-15, lips_up=8, lower_lip_down=13, jaw_down=3, furrow=1, cheek_crease=-0.8, cavity=-1)
 }
 # fmt: on
 
@@ -193,21 +184,20 @@ def move_points(portrait: Portrait, pose: Pose) -> Floats:
 
 def _bulge(x: Floats, *, power: float) -> Floats:
     """Return weights that are 1 in the middle of a row and near 0 at its ends."""
-    half = 0.5 * np.ptp(x)
-    return np.asarray(1 - np.abs((x - x.min() - half) / (1.1 * half)) ** power, np.float32)
+    return np.asarray(1 - np.abs((2 * x - x.min() - x.max()) / (1.1 * np.ptp(x))) ** power, np.float32)
 
 
 def _move_upper_face(face: Floats, moves: Floats, pose: Pose) -> None:
-    for side, outward in enumerate((-1, 1)):
-        brow, upper, lower = BROWS[side], UPPER_LIDS[side], LOWER_LIDS[side]
+    sides = zip((-1, 1), BROWS, UPPER_LIDS, LOWER_LIDS, CHEEKS, NOSE_WINGS, strict=True)
+    for outward, brow, upper, lower, cheek, wing in sides:
         x = np.abs(face[brow, 0])
         inner = (x.max() - x) / np.ptp(x)  # 0 at the temple, 1 at the nose
         moves[brow, 0] -= outward * pose.brows_together * inner
         moves[brow, 1] -= pose.brow_outer_up + (pose.brow_inner_up - pose.brow_outer_up) * inner**1.3
         moves[upper, 1] -= pose.upper_lid_up * _bulge(face[upper, 0], power=2.2)
         moves[lower, 1] -= pose.lower_lid_up * _bulge(face[lower, 0], power=2.2)
-        moves[CHEEKS[side], 1] -= pose.cheek_up
-        moves[NOSE_WINGS[side]] += (outward * pose.nose_out, -pose.nose_up)
+        moves[cheek, 1] -= pose.cheek_up
+        moves[wing] += (outward * pose.nose_out, -pose.nose_up)
 
 
 def _move_mouth(face: Floats, moves: Floats, pose: Pose) -> None:
@@ -222,8 +212,6 @@ def _move_mouth(face: Floats, moves: Floats, pose: Pose) -> None:
     moves[UPPER_OUTER] += 0.5 * SEAM * gap
     moves[LOWER_INNER] -= (1 - SEAM) * gap
     moves[LOWER_OUTER] -= 0.75 * (1 - SEAM) * gap
-    for outer, inner in ((UPPER_OUTER, UPPER_INNER), (LOWER_OUTER, LOWER_INNER)):
-        moves[outer] += pose.lips_pressed * (face[inner] + moves[inner] - face[outer] - moves[outer])
 
 
 def draw_person(portrait: Portrait, pose: Pose) -> Image:
@@ -231,15 +219,28 @@ def draw_person(portrait: Portrait, pose: Pose) -> Image:
     low = np.ceil(np.maximum(portrait.points.min(axis=0), 0)).astype(int)
     high = portrait.points.max(axis=0).astype(int)
     window = np.s_[low[1] : high[1], low[0] : high[0]]
-    source, target = portrait.points - low, move_points(portrait, pose) - low
+    image, source, target = portrait.canvas[window][..., :3], portrait.points - low, move_points(portrait, pose) - low
     canvas = portrait.canvas.copy()
+    canvas[window][..., :3] = _smooth_cheeks(image, source, strength=max(-pose.cheek_crease, 0))
     canvas[window] = _warp(canvas[window], portrait, source, target)
-    image, face = portrait.canvas[window][..., :3], canvas[window][..., :3].astype(np.float32)
+    face = canvas[window][..., :3].astype(np.float32)
     for ring in EYE_RINGS:
         face = _draw_eye(face, image, source[ring], target[ring])
     face = _draw_mouth(face, image, source, target, pose.cavity)
     canvas[window][..., :3] = np.clip(_shade(face, target, pose) + 0.5, 0, 255)
     return canvas
+
+
+def _smooth_cheeks(image: Image, source: Floats, *, strength: float) -> Image:
+    """Level the folds and the bulges of the smile's cheeks, and keep the grain of the skin."""
+    face = image.astype(np.float32)
+    for ring, fold in zip(CHEEK_RINGS, FOLDS, strict=True):
+        bare = 1 - np.clip(8 * _mask(face, source[fold], softness=3), 0, 1)
+        known = bare * _mask(face, source[ring], softness=1)
+        level = cv2.GaussianBlur(face * known, (0, 0), 13) / (cv2.GaussianBlur(known, (0, 0), 13)[..., None] + 1e-3)
+        grain = bare * (face - cv2.GaussianBlur(face, (0, 0), 2))
+        face += strength * _mask(face, source[ring], softness=4) * (level + grain - face)
+    return np.asarray(np.clip(face + 0.5, 0, 255), np.uint8)
 
 
 def _warp(image: Image, portrait: Portrait, source: Floats, target: Floats) -> Image:
@@ -286,21 +287,21 @@ def _draw_mouth(face: Floats, image: Image, source: Floats, target: Floats, cavi
     dark = (38, 14, 14) + np.clip(depth / max(gap, 1), 0, 1) ** 3 * (75, 32, 30)
     shown = np.clip((length - depth) / 2.5 + 0.5, 0, 1)
     inside = dark + shown * (0.85 * np.clip((depth + 3) / 8, 0.35, 1) * teeth - dark)
-    mask = _mask(face, target[MOUTH_RING], softness=0.9) * min(1.6 * cavity, 1)
+    mask = _mask(face, target[MOUTH_RING], softness=0.9) * np.clip(1.6 * cavity, 0, 1)
     face = face + mask * np.clip(gap - 1, 0, 1) * (inside - face)
+    face = _stroke(face, [0.4 * target[UPPER_EDGE] + 0.6 * target[LOWER_EDGE]], width=2, strength=max(-0.9 * cavity, 0))
     return _stroke(face, [(target[UPPER_EDGE] + target[LOWER_EDGE]) / 2], width=1.5, strength=max(0.75 - 0.15 * gap, 0))
 
 
 def _shade(face: Floats, target: Floats, pose: Pose) -> Floats:
     """Darken the pale brows, and draw the folds that a warp alone cannot make."""
-    brows = [(target[brow[:5]] + target[brow[5:]]) / 2 for brow in BROWS]
-    for brow in brows:
-        brow[-1] += 0.3 * (brow[-2] - brow[-1])  # the hair ends before the mesh does
+    brows = target[np.reshape(BROWS, (2, 2, 5))].mean(axis=1)
+    brows[:, -1] += 0.3 * (brows[:, -2] - brows[:, -1])  # the hair ends before the mesh does
     furrows = [(target[side] + target[[9, 8, 168]]) / 2 for side in ([107, 55, 193], [336, 285, 417])]
-    face = _stroke(face, brows, width=4, strength=0.5)
+    face = _stroke(face, list(brows), width=4 + 2 * pose.furrow, strength=0.5 + 0.2 * pose.furrow)
     face = _stroke(face, furrows, width=3, strength=0.3 * pose.furrow)
-    face = _stroke(face, [target[[193, 122, 196]], target[[417, 351, 419]]], width=3, strength=0.3 * pose.nose_wrinkle)
-    return _stroke(face, [target[[129, 203, 216]], target[[358, 423, 436]]], width=4, strength=0.35 * pose.cheek_crease)
+    face = _stroke(face, [target[[193, 122, 196]], target[[417, 351, 419]]], width=3, strength=0.04 * pose.nose_up)
+    return _stroke(face, [target[fold] for fold in FOLDS], width=4, strength=0.35 * max(pose.cheek_crease, 0))
 
 
 def _stroke(face: Floats, paths: Sequence[Floats], *, width: float, strength: float) -> Floats:
