@@ -5,6 +5,7 @@ the person it belongs to. MediaPipe's models come inside its wheel.
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -59,11 +60,15 @@ def clip_box(x1: float, y1: float, x2: float, y2: float, *, image: Image) -> Box
 def _quiet_start() -> Iterator[Any]:
     """Lend MediaPipe's solutions while what its libraries print at their start is thrown away.
 
-    They write to the process's error stream past every setting of theirs; errors still come as exceptions.
+    They write to the process's error stream past every setting of theirs; errors still come as exceptions. MediaPipe
+    imports TensorFlow, where it is installed, for the sake of its own documentation: 3 s and 600 MB for nothing. So
+    TensorFlow is out of its sight until it has started.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # MediaPipe imports TensorFlow where it is installed
+    hides_tensorflow = "tensorflow" not in sys.modules
     kept = os.dup(2)
     try:
+        if hides_tensorflow:
+            sys.modules["tensorflow"] = None  # type: ignore[assignment] # Python's own mark of what must not be imported
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         from mediapipe.python import solutions
@@ -72,6 +77,8 @@ def _quiet_start() -> Iterator[Any]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+        if hides_tensorflow:
+            del sys.modules["tensorflow"]
 
 
 class BlazeFaceDetector:

@@ -1,5 +1,9 @@
 """Detectors find the face that is there, the crop is what the record asks for, a person keeps one id."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -203,3 +207,19 @@ def test_a_lone_sighting_in_a_longer_video_is_a_false_face() -> None:
     assert not is_person(1, samples=5)
     assert is_person(2, samples=5)
     assert is_person(1, samples=4)
+
+
+def test_a_detector_starts_in_silence_and_without_tensorflow_but_hides_it_from_nobody() -> None:
+    """MediaPipe imports an installed TensorFlow for its documentation's decorators; seen: 3 s and 600 MB."""
+    script = """
+import sys
+from emo_affectnet.faces import DETECTORS
+DETECTORS["short-range"](confidence=None)
+assert not any(name.startswith("tensorflow.") for name in sys.modules)
+import tensorflow
+assert tensorflow.constant(1).numpy() == 1
+"""
+    command = [sys.executable, "-c", script]
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert (done.stdout, done.stderr) == ("", "")
