@@ -164,10 +164,15 @@ def _read_script(path: Path, *, device: str) -> "torch.jit.ScriptModule":
     return script
 
 
-def _refuse_keras(path: Path) -> WrongArchitecture:
-    return WrongArchitecture(
-        f"{path} is a Keras file, and this version reads PyTorch files: give a state dict (.pt) or TorchScript (.pth)."
-    )
+def _sniff_pytorch(path: Path) -> str:
+    """Return "state dict" or "TorchScript"; a Keras file is refused."""
+    kind = sniff_format(path)
+    if kind == "Keras":
+        raise WrongArchitecture(
+            f"{path} is a Keras file, and this version reads PyTorch files: give a state dict (.pt) or TorchScript "
+            "(.pth)."
+        )
+    return kind
 
 
 def read_backbone(path: Path) -> "ResNet50":
@@ -212,10 +217,7 @@ def load_backbone(
 
     from .models import FEATURES
 
-    kind = sniff_format(path)
-    if kind == "Keras":
-        raise _refuse_keras(path)
-    if kind == "state dict":
+    if _sniff_pytorch(path) == "state dict":
         network = read_backbone(path)
         network.to(device=torch.device(device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the stubs miss it
         return network.features
@@ -245,10 +247,7 @@ def load_head(path: Path, *, device: str = "cpu") -> "TensorFunction":
 
     from .models import FEATURES, LSTMHead
 
-    kind = sniff_format(path)
-    if kind == "Keras":
-        raise _refuse_keras(path)
-    if kind == "state dict":
+    if _sniff_pytorch(path) == "state dict":
         head = LSTMHead()
         _fill(head, path, kind="head")
         return head.to(torch.device(device))
