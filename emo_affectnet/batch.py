@@ -51,7 +51,7 @@ class Outcome:
     """One row of the summary; None is unknown."""
 
     file: str
-    status: str  # "ok", "no_face" or "error"
+    status: str  # "ok", "no_face" or "error"; an error with frames has a report of what could be read
     emotion: str | None = None  # largest sum of window probabilities
     emotion_by_mode: str | None = None  # commonest top emotion of the windows, the published vote
     probabilities: tuple[float | None, ...] = (None,) * len(Emotion)  # mean over the windows
@@ -201,7 +201,14 @@ def _analyze_one(
         log.exception("Unexpected error in %s", source.path)
         message = f"{source.path} met an unexpected {type(error).__name__}: {error}. Please report it with the log."
         return Outcome(source.label, "error", seconds=time.monotonic() - started, message=_printable(message))
-    return summarize(timelines, file=source.label, seconds=time.monotonic() - started)
+    outcome = summarize(timelines, file=source.label, seconds=time.monotonic() - started)
+    if timelines[0].video.is_complete:
+        return outcome
+    message = (
+        f'"{source.path}" is cut short: it holds fewer frames than its index promises. The report covers the '
+        f"{outcome.frames} that could be read; record or download the video again for the rest."
+    )
+    return replace(outcome, status="error", message=_printable(message))
 
 
 def _report_path(stem: Path, *, rank: int, suffix: str) -> Path:

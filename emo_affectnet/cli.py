@@ -192,9 +192,9 @@ def _progress_bars(
 def _describe(outcome: "Outcome") -> str:
     """Return one line on a finished video."""
     took = f"{outcome.seconds:.1f} s" if outcome.seconds is not None else ""
-    if outcome.status == "error":
+    if outcome.frames is None:
         return f"{outcome.file}: failed"
-    if outcome.status == "no_face":
+    if outcome.emotion is None:
         return f"{outcome.file}: no face ({outcome.frames} frames, {took})"
     agreement = "" if outcome.agreement is None else f", heads agree {outcome.agreement:.0%}"
     people = "" if outcome.people == 1 else f", {outcome.people} people"
@@ -203,7 +203,7 @@ def _describe(outcome: "Outcome") -> str:
 
 def _tell_outcomes(outcomes: "list[Outcome]", passed_over: list[Path], *, save: Path) -> None:
     failed = [outcome for outcome in outcomes if outcome.status == "error"]
-    done = len(outcomes) - len(failed)
+    done = sum(outcome.frames is not None for outcome in outcomes)
     click.echo(
         f"{done} of {len(outcomes)} {'report' if len(outcomes) == 1 else 'reports'} in {save}, with summary.csv."
     )

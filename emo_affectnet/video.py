@@ -39,6 +39,7 @@ logger = logging.getLogger("emo_affectnet")
 # Containers that round to milliseconds (mkv, webm, flv) stay far inside: 0.5 ms is 0.06 intervals even at 120 fps.
 GRID_TOLERANCE = 0.5  # frame intervals
 
+COMPLETE_SHARE = 0.98  # of the frames an index promises; some count a frame that was never stored
 _READ_SIZE = 1 << 18  # bytes per call from FFmpeg into Python
 _WRITE_CLOCK = 90_000  # Hz, the least resolution of written times: the clock of MPEG systems
 
@@ -63,14 +64,12 @@ class VideoInfo:
     frame_count: int | None
     has_audio: bool
     is_constant_rate: bool  # every frame is within GRID_TOLERANCE of its place at `fps`
+    is_complete: bool = True  # the file holds the frames that its index promises, where it has one
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One frame; its image is converted when it is first looked at, because most frames never are.
-
-    Example: `Frame(0, 0.0, np.zeros((48, 64, 3), np.uint8))` is a frame that comes from no file.
-    """
+    """One frame; its image is converted when it is first looked at, because most frames never are."""
 
     index: int  # 0-based, in the order of presentation
     time: float  # s, from PTS
@@ -91,18 +90,20 @@ class Frame:
 def probe(path: FilePath) -> VideoInfo:
     """Measure a video's size, rate and length from its packets; only the first frame is decoded, for its rotation.
 
-    Of a damaged file it describes what can be reached. Example: `probe("clip.mp4").fps` is 29.97002997002997.
+    Of a damaged file it describes what can be reached.
 
     Raises:
         VideoError: the file is missing, is no video, or none of its frames can be decoded.
     """
     first: av.VideoFrame | None = None
+    held = 0  # packets, those included that an edit list cuts off
     shown: list[tuple[int | None, int]] = []  # (PTS, duration) of each packet, in ticks of the stream
     with _open_video(path) as (container, stream):
         start = _start(container, stream)
         for packet in _packets(container, stream, path):
             if first is None:
                 first = next(iter(_decode(packet)), None)
+            held += packet.size > 0
             if _holds_frame(packet):
                 shown.append((packet.pts, packet.duration or 0))
         if first is None:
@@ -118,6 +119,7 @@ def probe(path: FilePath) -> VideoInfo:
             frame_count=len(shown),
             has_audio=bool(container.streams.audio),
             is_constant_rate=is_constant_rate,
+            is_complete=held >= COMPLETE_SHARE * stream.frames,
         )
 
 
@@ -126,8 +128,6 @@ def read_frames(path: FilePath) -> Iterator[Frame]:
 
     Packets that give no frame are skipped; one warning at the end counts them. Nothing is opened before the first
     frame is asked for; the file is closed when the generator is exhausted or closed.
-
-    Example: `times = [frame.time for frame in read_frames("clip.mp4")]`.
 
     Raises:
         VideoError: the file is missing, is no video, or none of its frames can be decoded.
@@ -155,8 +155,6 @@ class VideoWriter:
 
     The file appears when the `with` block ends well; when it does not, nothing stays. The colours that every player
     shows need even sides: an odd one is written one pixel longer, its last row or column repeated.
-
-    Example: `with VideoWriter("out.mp4", width=64, height=48, fps=25) as writer: writer.write(image)`.
 
     Raises:
         UsageError: a size or rate is not above 0.

@@ -474,3 +474,20 @@ def test_name_that_is_no_utf8_is_analysed_and_shown_as_far_as_it_goes(
     assert [(outcome.file, outcome.status) for outcome in outcomes] == [("bad�.mp4", "error"), ("caf�.mp4", "ok")]
     assert read_summary(tmp_path / "report").index.tolist() == ["bad�.mp4", "caf�.mp4"]
     assert b"caf\xe9.csv" in os.listdir(os.fsencode(tmp_path / "report"))
+
+
+def test_video_cut_short_fails_loudly_and_keeps_what_could_be_read(
+    tmp_path: Path, fake_recognizer: EmotionRecognizer, make_video: MakeVideo
+) -> None:
+    """Read in silence, a broken download would look like a short recording."""
+    path = make_video("in/a.mp4", frames=200, size=(160, 120))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 7 // 10])
+    (outcome,) = run(path.parent, fake_recognizer)
+    assert outcome.status == "error"
+    assert outcome.emotion == "Happiness"
+    assert outcome.message is not None
+    assert f"is cut short: it holds fewer frames than its index promises. The report covers the {outcome.frames}" in (
+        outcome.message
+    )
+    assert outcome.frames == len(read_csv(tmp_path / "report" / "a.csv"))
+    assert 0 < outcome.frames < 200

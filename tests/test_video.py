@@ -846,3 +846,18 @@ def test_writer_refuses_what_it_cannot_write(tmp_path: Path) -> None:
 
 def test_import_leaves_ffmpegs_log_level_alone() -> None:
     assert av.logging.get_level() is None
+
+
+def test_a_recording_cut_short_is_known_by_its_index(tmp_path: Path) -> None:
+    """The index at the start of a faststart mp4 promises 200 frames; a download that broke off holds fewer."""
+    path = tmp_path / "a.mp4"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    with VideoWriter(path, width=64, height=64, fps=25) as writer:
+        for index in range(200):
+            writer.write(np.roll(noise, index, axis=1))
+    assert probe(path).is_complete
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    info = probe(path)
+    assert not info.is_complete
+    assert info.frame_count is not None
+    assert 0 < info.frame_count < 200
