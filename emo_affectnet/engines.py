@@ -25,6 +25,7 @@ Images = npt.NDArray[np.uint8]
 
 # What PyTorch raises over damaged files: a changed length, for one, asks it for all the memory there is.
 _UNREADABLE = (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, MemoryError)
+BATCH_WINDOWS = 64  # an LSTM keeps all gates of all its windows: 160 kB for each
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as image files use
 
 
@@ -77,6 +78,10 @@ class TorchEngine:
 
     def classify(self, windows: Floats) -> Floats:
         """Return probabilities (heads, W, 7) of windows (W, 10, 512)."""
+        starts = range(0, max(len(windows), 1), BATCH_WINDOWS)
+        return np.concatenate([self._classify(windows[start : start + BATCH_WINDOWS]) for start in starts], axis=1)
+
+    def _classify(self, windows: Floats) -> Floats:
         x = self._torch.from_numpy(windows).to(self.device)
         with self._torch.inference_mode():
             return np.stack([head(x).cpu().numpy() for head in self._heads])

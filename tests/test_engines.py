@@ -10,7 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from emo_affectnet.engines import ENGINES, TorchEngine, choose_device, load_backbone, load_head, normalize_crops
+from emo_affectnet.engines import (
+    BATCH_WINDOWS,
+    ENGINES,
+    TorchEngine,
+    choose_device,
+    load_backbone,
+    load_head,
+    normalize_crops,
+)
 from emo_affectnet.errors import CorruptWeights, MissingWeights, UsageError, WrongArchitecture
 from emo_affectnet.models import LSTMHead, ResNet50
 from emo_affectnet.weights import CORPUS_NAMES, PUBLISHED_PREPROCESSING, Preprocessing, Weights
@@ -199,6 +207,10 @@ def test_probabilities_have_a_row_per_head_and_window(engine: TorchEngine, head:
 def test_probabilities_do_not_depend_on_the_batch(engine: TorchEngine, windows: np.ndarray) -> None:
     parts = np.concatenate([engine.classify(windows[:1]), engine.classify(windows[1:])], axis=1)
     np.testing.assert_allclose(engine.classify(windows), parts, **ROUNDING)
+    many = np.tile(windows, (1 + BATCH_WINDOWS // len(windows), 1, 1))
+    assert BATCH_WINDOWS < len(many) < 2 * BATCH_WINDOWS
+    np.testing.assert_allclose(engine.classify(many)[:, -len(windows) :], parts, **ROUNDING)
+    assert engine.classify(windows[:0]).shape == (len(engine.heads), 0, 7)
 
 
 def test_heads_keep_their_order(files: Path, tmp_path: Path, windows: np.ndarray) -> None:
