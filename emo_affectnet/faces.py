@@ -57,26 +57,38 @@ def clip_box(x1: float, y1: float, x2: float, y2: float, *, image: Image) -> Box
 
 
 @contextmanager
-def _quiet_start() -> Iterator[Any]:
-    """Lend MediaPipe's solutions while what its libraries print at their start is thrown away.
-
-    They write to the process's error stream past every setting of theirs; errors still come as exceptions. MediaPipe
-    imports TensorFlow, where it is installed, for the sake of its own documentation: 3 s and 600 MB for nothing. So
-    TensorFlow is out of its sight until it has started.
-    """
-    hides_tensorflow = "tensorflow" not in sys.modules
-    kept = os.dup(2)
+def _silent_errors() -> Iterator[None]:
+    """Throw away what libraries write to the process's error stream, past every setting of theirs."""
     try:
-        if hides_tensorflow:
-            sys.modules["tensorflow"] = None  # type: ignore[assignment] # Python's own mark of what must not be imported
+        kept = os.dup(2)
+    except OSError:  # a process without an error stream, a service for instance, has nothing to silence
+        yield
+        return
+    try:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-        from mediapipe.python import solutions
-
-        yield solutions
+        yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+@contextmanager
+def _quiet_start() -> Iterator[Any]:
+    """Lend MediaPipe's solutions for the time of their start, in silence; errors still come as exceptions.
+
+    MediaPipe imports TensorFlow, where it is installed, for the sake of its own documentation: 3 s and 600 MB for
+    nothing. So TensorFlow is out of its sight until it has started.
+    """
+    hides_tensorflow = "tensorflow" not in sys.modules
+    if hides_tensorflow:
+        sys.modules["tensorflow"] = None  # type: ignore[assignment] # Python's own mark of what must not be imported
+    try:
+        with _silent_errors():
+            from mediapipe.python import solutions
+
+            yield solutions
+    finally:
         if hides_tensorflow:
             del sys.modules["tensorflow"]
 

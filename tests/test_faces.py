@@ -223,3 +223,15 @@ assert tensorflow.constant(1).numpy() == 1
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_a_detector_starts_in_a_process_without_an_error_stream() -> None:
+    script = """
+import os
+os.close(2)
+from emo_affectnet.faces import DETECTORS
+DETECTORS["short-range"](confidence=None)
+print("started")
+"""
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "started\n"

@@ -17,7 +17,7 @@ from emo_affectnet.errors import VideoError
 from emo_affectnet.faces import DETECTORS, Face, crop
 from emo_affectnet.recognizer import BATCH_SIZE, EmotionRecognizer
 from emo_affectnet.reports import read_csv
-from emo_affectnet.timeline import modal_emotion, sample_stride
+from emo_affectnet.timeline import modal_emotion, sample_stride, window_rows
 from emo_affectnet.video import probe, read_frames
 from emo_affectnet.weights import PUBLISHED_PREPROCESSING
 
@@ -138,6 +138,16 @@ def test_10_an_absent_face_was_labelled_as_if_it_were_there(
     assert table.loc[table["observed"] == 0, "emotion"].isna().all()
 
 
+def test_11_a_tail_window_of_one_real_sample_counts_in_full_as_published() -> None:
+    """Not mended, because it is a rule of the study: eleven samples have three windows, the last of one sample."""
+    windows = window_rows(11)
+    assert windows[2].tolist() == [10] * 10
+    votes = np.zeros((3, 7), np.float32)
+    votes[:, 0], votes[2, 6] = (0.6, 0.6, 0.0), 1.0
+    assert str(modal_emotion(votes)) == "Neutral"
+    np.testing.assert_allclose(votes.mean(axis=0)[[0, 6]], [0.4, 1 / 3], atol=1e-6)  # a full third for one sample
+
+
 def test_12_the_printed_emotion_was_one_vote_and_never_written(
     fake_recognizer: EmotionRecognizer, make_video: MakeVideo
 ) -> None:
@@ -157,6 +167,18 @@ def test_14_there_was_no_time(fake_recognizer: EmotionRecognizer, make_video: Ma
     """Frame counts over a rounded rate drift by a frame every 33 s at 29.97 fps; now each row has its PTS."""
     table = analyze(make_video("in/a.mp4", frames=31, fps=29.97).parent, fake_recognizer)["a.csv"]
     np.testing.assert_allclose(table["time"], np.arange(31) * 1001 / 30000, atol=1e-4)
+
+
+def test_15_closing_a_video_printed_an_error(make_video: MakeVideo) -> None:
+    """A destructor released what had never been opened; now closing early, or at the exit, says nothing."""
+    script = f"""
+from emo_affectnet.video import read_frames
+frames = read_frames({str(make_video("a.mp4"))!r})
+next(frames)
+never_begun = read_frames("nowhere.mp4")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_16_the_requirements_could_not_be_installed() -> None:
