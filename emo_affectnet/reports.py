@@ -59,7 +59,7 @@ def to_table(timeline: Timeline) -> pd.DataFrame:
     table[list(BOX_COLUMNS)] = pd.DataFrame(timeline.boxes).round().astype("Int64")
     table["score"] = timeline.scores.astype(np.float64).round(4)
     table["track"] = pd.Series([timeline.track_id] * len(table), dtype="Int64").where(timeline.observed)
-    return table
+    return table[list(COLUMNS)]
 
 
 def write_csv(timeline: Timeline, path: Path) -> None:

@@ -22,9 +22,8 @@ Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 
 SAMPLE_HZ = 5
-WINDOW = 10  # samples
+WINDOW = 10  # samples, 2 s
 STEP = 5  # samples from one window to the next
-WINDOW_SECONDS = WINDOW / SAMPLE_HZ
 MAX_GAP = 1.0  # s a face may be unseen before its person counts as away: half a window
 
 

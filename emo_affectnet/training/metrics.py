@@ -19,10 +19,3 @@ def uar(truth: Labels, predicted: Labels) -> float:
 def war(truth: Labels, predicted: Labels) -> float:
     """Return the weighted average recall, which is the accuracy."""
     return float(accuracy_score(truth, predicted))
-
-
-def recalls(truth: Labels, predicted: Labels) -> dict[int, float]:
-    """Return the recall of each class that occurs in `truth`."""
-    present = np.unique(truth)
-    values = recall_score(truth, predicted, labels=present, average=None)
-    return {int(label): float(value) for label, value in zip(present, values, strict=True)}
