@@ -159,8 +159,8 @@ def analyze(
         if name not in WRITERS:
             raise UnknownName("report format", name, WRITERS)
     inputs, _ = find_inputs(paths)
-    _prepare_folder(save)
     reader = recognizer()
+    _prepare_folder(save)
     outcomes: list[Outcome] = []
     for source in inputs:
         progress = functools.partial(on_progress, source)

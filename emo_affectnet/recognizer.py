@@ -92,9 +92,9 @@ class EmotionRecognizer:
         _check_name("engine", engine, ENGINES)
         if confidence is not None and not 0 < confidence <= 1:
             raise UsageError(f"A detector's confidence must lie between 0 and 1, but {confidence} was given.")
-        self.engine = ENGINES[engine](files, device=device)
         self._preprocessing = files.preprocessing
         self._detect = DETECTORS[detector](confidence=confidence)
+        self.engine = ENGINES[engine](files, device=device)
 
     def predict(self, video: str | Path, *, on_progress: Progress | None = None) -> Timeline:
         """Return the timeline of the primary person: the one with the largest face over the longest time.

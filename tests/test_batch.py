@@ -414,15 +414,14 @@ def test_summary_that_cannot_be_written_ends_the_run(
 
 
 @pytest.mark.parametrize("place", ["", "below"], ids=["a file", "below a file"])
-def test_report_folder_that_cannot_be_made_is_told_before_any_work(tmp_path: Path, one: Path, place: str) -> None:
+def test_report_folder_that_cannot_be_made_is_told_before_any_video_is_read(
+    tmp_path: Path, one: Path, fake_recognizer: EmotionRecognizer, place: str
+) -> None:
     (tmp_path / "file").write_text("mine")
     save = tmp_path / "file" / place
-
-    def load() -> EmotionRecognizer:
-        raise AssertionError("nothing is loaded in vain")
-
     with pytest.raises(ReportError) as caught:
-        analyze([one], save=save, recognizer=load)
+        analyze([one], save=save, recognizer=lambda: fake_recognizer)
+    assert fake_recognizer._detect.calls == 0
     reason = "Not a directory" if place else "File exists"
     assert str(caught.value) == f"The report folder {save} cannot be made: {reason}. Choose another one."
     assert (tmp_path / "file").read_text() == "mine"
