@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from .emotions import EMOTION_NAMES, Emotion
-from .errors import EmoAffectNetError, ReportError, UnknownName, UsageError, VideoError
+from .errors import EmoAffectNetError, ReportError, UsageError, VideoError, check_name
 from .recognizer import EmotionRecognizer, Progress
 from .reports import WRITERS, write_table
 from .timeline import Timeline, modal_emotion
@@ -153,11 +153,9 @@ def analyze(
         WeightsError: the weights cannot be used; nothing was written.
         ReportError: the report folder cannot be written to.
     """
-    if faces not in FACES:
-        raise UnknownName("choice of faces", faces, FACES)
+    check_name("choice of faces", faces, FACES)
     for name in formats:
-        if name not in WRITERS:
-            raise UnknownName("report format", name, WRITERS)
+        check_name("report format", name, WRITERS)
     inputs, _ = find_inputs(paths)
     reader = recognizer()
     _prepare_folder(save)

@@ -17,7 +17,7 @@ import click
 from . import __version__
 from .emotions import Emotion
 from .errors import EmoAffectNetError
-from .weights import HEAD_NAMES, WEIGHTS, read_record, resolve
+from .weights import HEAD_NAMES, WEIGHTS, read_preprocessing, read_record, resolve, resolve_backbone
 
 if TYPE_CHECKING:
     from .batch import Input, Outcome
@@ -296,9 +296,9 @@ def train_heads(data: Path, backbone: Path | None, save: Path, seeds: int, seed:
             f"averaged frames {score.uar_average:.1%}, majority {score.uar_majority:.1%}"
         )
 
-    files = resolve(backbone=backbone)
+    path = resolve_backbone(backbone=backbone)
     config = heads.HeadConfig(seed=seed)
-    heads.train_heads(files.backbone, data, save, cache=save / "cache", config=config, seeds=seeds, on_score=tell)
+    heads.train_heads(path, data, save, cache=save / "cache", config=config, seeds=seeds, on_score=tell)
     click.echo(f"The six heads are in {save}.")
 
 
@@ -317,9 +317,9 @@ def evaluate_faces(data: Path, split: str, backbone: Path | None) -> None:
     from .training.corpora import read_ferplus
     from .training.evaluate import evaluate_faces as evaluate
 
-    files = resolve(backbone=backbone)
-    scores = evaluate(files.backbone, read_ferplus(data, split), files.preprocessing)
-    click.echo(f"{files.backbone}, FER+ {split}: {scores.count} faces, all scored")
+    path = resolve_backbone(backbone=backbone)
+    scores = evaluate(path, read_ferplus(data, split), read_preprocessing(path))
+    click.echo(f"{path}, FER+ {split}: {scores.count} faces, all scored")
     click.echo(f"UAR {scores.uar:.1%}, WAR (accuracy) {scores.war:.1%}")
     click.echo(f"{'':10}{'recall':>8}  predicted as " + " ".join(f"{emotion.name[:4]:>5}" for emotion in Emotion))
     for emotion, row in zip(Emotion, scores.confusion, strict=True):

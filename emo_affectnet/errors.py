@@ -13,7 +13,7 @@ EmoAffectNetError                exit 1
     └── UnknownName              (also ValueError) lists the valid names
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class EmoAffectNetError(Exception):
@@ -65,3 +65,9 @@ class UnknownName(UsageError, ValueError):
 
     def __init__(self, kind: str, name: str, valid: Iterable[str]) -> None:
         super().__init__(f"There is no {kind} named {name!r}; choose one of: {', '.join(valid)}.")
+
+
+def check_name(kind: str, name: str, valid: Collection[str]) -> None:
+    """Raise UnknownName unless `name` is one of the `valid` ones."""
+    if name not in valid:
+        raise UnknownName(kind, name, valid)

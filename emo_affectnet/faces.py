@@ -263,10 +263,13 @@ def _match(
     found: dict[int, _Person], faces: Sequence[Face], people: Sequence[_Person], cost: Callable[[int, _Person], float]
 ) -> None:
     """Add the cheapest pairs of free faces and free people whose cost is at most 0 to `found`."""
-    pairs = [(cost(face, person), face, person.track_id, person) for face in range(len(faces)) for person in people]
-    for _, face, _, person in sorted(pair[:4] for pair in pairs if pair[0] <= 0):
-        if face not in found and person not in found.values():
-            found[face] = person
+    taken = {person.track_id for person in found.values()}
+    free_faces = [face for face in range(len(faces)) if face not in found]
+    free_people = {person.track_id: person for person in people if person.track_id not in taken}
+    pairs = [(cost(face, person), face, track_id) for face in free_faces for track_id, person in free_people.items()]
+    for _, face, track_id in sorted(pair for pair in pairs if pair[0] <= 0):
+        if face not in found and track_id in free_people:
+            found[face] = free_people.pop(track_id)
 
 
 def is_person(sightings: int, *, samples: int) -> bool:

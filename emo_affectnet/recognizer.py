@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from .engines import ENGINES
-from .errors import UnknownName, UsageError
+from .errors import UsageError, check_name
 from .faces import DETECTORS, Face, FaceTracker, Floats, Image, box_area, crop, is_person
 from .timeline import (
     MAX_GAP,
@@ -88,8 +88,8 @@ class EmotionRecognizer:
         )
         self.heads = tuple(files.heads)
         self.head = _pick_head(head, self.heads)
-        _check_name("detector", detector, DETECTORS)
-        _check_name("engine", engine, ENGINES)
+        check_name("detector", detector, DETECTORS)
+        check_name("engine", engine, ENGINES)
         if confidence is not None and not 0 < confidence <= 1:
             raise UsageError(f"A detector's confidence must lie between 0 and 1, but {confidence} was given.")
         self._preprocessing = files.preprocessing
@@ -169,16 +169,11 @@ class EmotionRecognizer:
             yield from zip((sighting for sighting, _ in batch), features, strict=True)
 
 
-def _check_name(kind: str, name: str, registry: Iterable[str]) -> None:
-    if name not in registry:
-        raise UnknownName(kind, name, registry)
-
-
 def _pick_head(name: str | None, heads: tuple[str, ...]) -> str:
     """Return the head to report: the named one, or else the only one, or else the ensemble."""
     if name is None:
         return heads[0] if len(heads) == 1 else ENSEMBLE
-    _check_name("head", name, (*heads, ENSEMBLE) if len(heads) > 1 else heads)
+    check_name("head", name, (*heads, ENSEMBLE) if len(heads) > 1 else heads)
     return name
 
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import CorruptWeights, MissingWeights, UnknownName
+from .errors import CorruptWeights, MissingWeights, check_name
 from .files import whole_file
 
 log = logging.getLogger("emo_affectnet")
@@ -148,8 +148,8 @@ def _check_presence(path: Path) -> None:
         raise MissingWeights(f"Expected a weight file at {path}, but {came}. Check the path.")
 
 
-def verify(path: Path, *, needs_record: bool = False) -> None:
-    """Check a weight file against its record, where it has one.
+def verify(path: Path, *, needs_record: bool = False) -> WeightFile | None:
+    """Check a weight file against its record, where it has one, and return the record.
 
     Raises:
         MissingWeights: there is no such file, or no record where one is needed.
@@ -167,6 +167,27 @@ def verify(path: Path, *, needs_record: bool = False) -> None:
             f"{path} is not the file its record describes: expected SHA-256 {record.sha256[:12]}… of {record.size} "
             f"bytes, came {actual[:12]}… of {path.stat().st_size}. Get the file again."
         )
+    return record
+
+
+def read_preprocessing(backbone: Path) -> Preprocessing:
+    """Return how a face becomes a backbone's input: as its record says, or as published if it has none."""
+    record = read_record(backbone)
+    return record.preprocessing if record and record.preprocessing else PUBLISHED_PREPROCESSING
+
+
+def resolve_backbone(name: str = "bundled", *, backbone: Path | None = None) -> Path:
+    """Return the backbone of a weight set, or the given file in its place; it is verified.
+
+    Raises:
+        UnknownName: there is no such set.
+        MissingWeights, CorruptWeights: the file is not there, or not as recorded.
+    """
+    check_name("weight set", name, WEIGHTS)
+    folder = WEIGHTS[name]()
+    backbone = backbone or folder / "backbone.pt"
+    verify(backbone, needs_record=backbone.parent == folder)  # a file of the user's own may come without one
+    return backbone
 
 
 def resolve(name: str = "bundled", *, backbone: Path | None = None, head: Path | None = None) -> Weights:
@@ -176,27 +197,22 @@ def resolve(name: str = "bundled", *, backbone: Path | None = None, head: Path |
         UnknownName: there is no such set.
         MissingWeights, CorruptWeights: a file is not there, or not as recorded.
     """
-    if name not in WEIGHTS:
-        raise UnknownName("weight set", name, WEIGHTS)
+    backbone = resolve_backbone(name, backbone=backbone)
     folder = WEIGHTS[name]()
     heads = {head.stem: head} if head else {corpus: folder / f"{corpus}.pt" for corpus in CORPUS_NAMES}
-    backbone = backbone or folder / "backbone.pt"
-    for path in (backbone, *heads.values()):
-        verify(path, needs_record=path.parent == folder)  # a file of the user's own may come without one
-    _warn_of_strangers(backbone, heads)
-    record = read_record(backbone)
-    preprocessing = record.preprocessing if record and record.preprocessing else PUBLISHED_PREPROCESSING
-    return Weights(backbone, heads, preprocessing)
+    records = [verify(path, needs_record=path.parent == folder) for path in heads.values()]
+    _warn_of_strangers(backbone, records)
+    return Weights(backbone, heads, read_preprocessing(backbone))
 
 
-def _warn_of_strangers(backbone: Path, heads: dict[str, Path]) -> None:
+def _warn_of_strangers(backbone: Path, heads: list[WeightFile | None]) -> None:
     """Warn if a head was trained on the features of another backbone: it answers, and its answer means nothing.
 
     The study itself pairs backbones and heads freely, so this is no error.
     """
-    records = {name: read_record(path) for name, path in heads.items()}
-    expected = {record.backbone_sha256 for record in records.values() if record and record.backbone_sha256}
-    if expected and expected != {hash_file(backbone)}:
+    expected = {head.backbone_sha256 for head in heads if head and head.backbone_sha256}
+    own = read_record(backbone)  # verified, so that its hash is the file's
+    if expected and expected != {own.sha256 if own else hash_file(backbone)}:
         log.warning(
             "The heads were trained on the features of another backbone than %s: expect meaningless emotions, and give "
             "heads that belong to it.",

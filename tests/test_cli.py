@@ -522,3 +522,26 @@ def test_plot_writes_a_picture_beside_the_report(tmp_path: Path) -> None:
 
 def test_the_module_is_the_command() -> None:
     assert "Usage: emo-affectnet" in execute("-m", "emo_affectnet", "--help").stdout
+
+
+def test_the_choices_of_the_command_line_are_the_registries_and_the_library_defaults() -> None:
+    """They are written out there, because the registries load heavy packages and --help must not."""
+    from emo_affectnet.batch import FACES
+    from emo_affectnet.faces import DETECTORS
+    from emo_affectnet.reports import WRITERS
+    from emo_affectnet.training.fit import FitConfig
+
+    choices = {
+        option.name: tuple(option.type.choices) for option in run.params if isinstance(option.type, click.Choice)
+    }
+    assert choices == {"head": HEAD_NAMES, "faces": FACES, "detector": tuple(DETECTORS), "formats": tuple(WRITERS)}
+    passes = next(option for option in main.commands["train"].commands["backbone"].params if option.name == "passes")
+    assert passes.default == FitConfig().passes
+
+
+def test_measuring_a_backbone_says_nothing_of_heads(faces: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Their verification, and the warning that they belong to another backbone, were for commands that use them."""
+    mine = faces / "mine.pt"
+    torch.save(torch.load(bundled_folder() / "backbone.pt", weights_only=True), mine)
+    result = invoke(main, "evaluate", "faces", faces, "--backbone", mine)
+    assert (result.exit_code, caplog.text) == (0, "")

@@ -17,6 +17,9 @@ Votes = npt.NDArray[np.uint8]  # (N, 10), in the order of FERPLUS_COLUMNS
 
 FERPLUS_SPLITS = ("train", "valid", "test")
 
+# Of whatever is trained on these faces.
+FERPLUS_LICENSE = "research use only: trained on FER2013, whose images have no open licence"
+
 # How a face in a video becomes what FER2013 shows. The mean is that of the training images. The margins bring the box
 # of MediaPipe's short-range detector to the framing of FER2013: medians over 497 of 500 images of the valid split in
 # which it finds a face, each image pasted on grey so that the box may reach out of it.

@@ -25,7 +25,7 @@ from ..files import whole_file
 from ..models import ResNet50
 from ..weights import Preprocessing, write_record
 from .augment import augment
-from .corpora import FERPLUS_PREPROCESSING, FaceImages, read_ferplus
+from .corpora import FERPLUS_LICENSE, FERPLUS_PREPROCESSING, FaceImages, read_ferplus
 from .metrics import uar, war
 
 CHECKPOINT_SECONDS = 120.0
@@ -285,7 +285,7 @@ def export_backbone(model: ResNet50, path: Path) -> Path:
         path,
         name="backbone",
         kind="backbone",
-        license="research use only: trained on FER2013, whose images have no open licence",
+        license=FERPLUS_LICENSE,
         trained_on=("FER2013 training faces with FER+ votes",),
         preprocessing=FERPLUS_PREPROCESSING,
     )

@@ -20,13 +20,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..emotions import Emotion
 from ..engines import read_backbone
-from ..errors import UnknownName
+from ..errors import check_name
 from ..files import whole_file
 from ..models import LSTMHead, ResNet50
 from ..timeline import Doubles, Floats, Integers
-from ..weights import CORPUS_NAMES, PUBLISHED_PREPROCESSING, Preprocessing, hash_file, read_record, write_record
+from ..weights import CORPUS_NAMES, Preprocessing, hash_file, read_preprocessing, write_record
 from .augment import augment
-from .corpora import FaceImages, read_ferplus
+from .corpora import FERPLUS_LICENSE, FaceImages, read_ferplus
 from .fit import has_bfloat16, one_cycle, run_on_faces
 from .metrics import uar
 from .simulate import FaceFeatures, SimulatedCorpus, cut_windows, simulate_corpus
@@ -229,8 +229,7 @@ def source_corpora(corpora: Mapping[str, SimulatedCorpus], held_out: str) -> lis
     Raises:
         UnknownName: there is no corpus `held_out`.
     """
-    if held_out not in corpora:
-        raise UnknownName("simulated corpus", held_out, corpora)
+    check_name("simulated corpus", held_out, corpora)
     return [corpus for name, corpus in corpora.items() if name != held_out]
 
 
@@ -307,8 +306,7 @@ def train_heads(
         WeightsError: `backbone` is no state dict of one.
     """
     config = config or HeadConfig()
-    record = read_record(backbone)
-    preprocessing = (record and record.preprocessing) or PUBLISHED_PREPROCESSING
+    preprocessing = read_preprocessing(backbone)
     train, valid = (
         read_features(backbone, data, cache, split=split, preprocessing=preprocessing, limit=limit)
         for split in ("train", "valid")
@@ -339,7 +337,7 @@ def _save_head(head: LSTMHead, path: Path, *, held_out: str, backbone: Path) -> 
         path,
         name=held_out,
         kind="head",
-        license="research use only: trained on FER2013, whose images have no open licence",
+        license=FERPLUS_LICENSE,
         trained_on=tuple(f"simulated {name}" for name in CORPUS_NAMES if name != held_out),
         held_out=held_out,
         backbone_sha256=hash_file(backbone),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..emotions import Emotion
-from ..errors import CorpusError, UnknownName
+from ..errors import CorpusError, check_name
 from ..models import FEATURES
 from ..timeline import SAMPLE_HZ, Booleans, Doubles, Floats, Integers, split_at_gaps, window_rows
 from ..weights import CORPUS_NAMES
@@ -337,8 +337,7 @@ def simulate_corpus(name: str, faces: FaceFeatures, *, clips: int, seed: int) ->
         UnknownName: `name` is none of CORPUS_NAMES.
         CorpusError: `faces` lacks an emotion.
     """
-    if name not in CHARACTERS:
-        raise UnknownName("simulated corpus", name, CORPUS_NAMES)
+    check_name("simulated corpus", name, CORPUS_NAMES)
     absent = [emotion.name for emotion in Emotion if emotion not in faces.labels]
     if absent:
         raise CorpusError(f"Expected faces of all seven emotions to simulate {name}, but there is no {absent[0]}.")
