@@ -41,6 +41,25 @@ class Face:
     score: float | None  # the detector's confidence, 0-1; None if it gives none
 
 
+@dataclass(frozen=True)
+class View:
+    """The upright part of each frame in which to look for faces; its bounds are shares of the width and height."""
+
+    left: float = 0.0
+    top: float = 0.0
+    right: float = 1.0
+    bottom: float = 1.0
+    quarter_turns: int = 0  # counter-clockwise, before the part is taken
+
+    def apply(self, image: Image) -> Image:
+        """Return the part of `image` (H, W, 3)."""
+        turned = np.rot90(image, self.quarter_turns)
+        height, width = turned.shape[:2]
+        rows = slice(round(self.top * height), round(self.bottom * height))
+        columns = slice(round(self.left * width), round(self.right * width))
+        return np.ascontiguousarray(turned[rows, columns])
+
+
 class Detector(Protocol):
     """Anything that finds faces."""
 
