@@ -1,5 +1,10 @@
-"""Pictures of a report: the seven emotions over time, gaps as gaps, the video's frames above them."""
+"""Pictures of results: the seven emotions over time, confusion matrices, the learning curve of a training run.
 
+A report becomes curves, gaps as gaps, with the video's frames above them. Confusion matrices come as arrays of counts.
+"""
+
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,18 +13,22 @@ import numpy.typing as npt
 import pandas as pd
 
 from .emotions import EMOTION_NAMES
-from .errors import ReportError
+from .errors import ReportError, UsageError
 from .files import whole_file
 from .reports import read_csv
 from .video import probe, read_frames
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Image = npt.NDArray[np.uint8]
+Counts = npt.NDArray[np.int64]
 
 THUMBNAIL_HEIGHT = 220  # px
 STRIP_RATIO = 10.2  # width by height of the place for the thumbnails
+PANELS_PER_ROW = 3  # of confusion matrices
+ABSENT = "#e4e4e4"  # the row of an emotion that does not occur
 # Okabe and Ito's colours (2008), which colour-blind readers tell apart; Neutral is grey.
 COLOURS = ("#8c8c8c", "#e69f00", "#0072b2", "#56b4e9", "#cc79a7", "#009e73", "#d55e00")
 
@@ -64,12 +73,16 @@ def _draw(table: pd.DataFrame, thumbnails: list[Image], save: Path) -> None:
         _draw_thumbnails(axes, thumbnails)
     _draw_curves(curves, table)
     _draw_strip(strip, table)
+    _save(figure, save)
+
+
+def _save(figure: "Figure", path: Path) -> None:
     try:
-        save.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(save) as partial:
-            figure.savefig(partial, dpi=130)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as unfinished:
+            figure.savefig(unfinished, dpi=130)
     except (OSError, ValueError) as error:
-        raise ReportError(f"The picture {save} cannot be written: {error}. Give a .png, .svg or .pdf.") from error
+        raise ReportError(f"The picture {path} cannot be written: {error}. Give a .png, .svg or .pdf.") from error
 
 
 def _draw_thumbnails(axes: "Axes", thumbnails: list[Image]) -> None:
@@ -104,3 +117,112 @@ def _draw_strip(axes: "Axes", table: pd.DataFrame) -> None:
             colour = "white" if names[start] else "#555555"
             axes.text((left + right) / 2, 0.5, label, ha="center", va="center", fontsize=9, color=colour)
     axes.set(xlim=(time[0], time[-1] or 1), ylim=(0, 1), yticks=[], xlabel="time (s)")
+
+
+def plot_confusions(items: Sequence[tuple[str, Counts]], path: Path) -> None:
+    """Draw confusion matrices side by side, each under its title, as a picture whose format the suffix names.
+
+    A matrix is int64 (7, 8), true emotion by predicted emotion, items without a face in the last column. A cell's shade
+    and upper number are the share of its row in %, the number below is the count. Rows of emotions that do not occur
+    are grey, and the last column is there only if it holds anything.
+
+    Raises:
+        UsageError: there is no matrix, or one has another shape.
+        ReportError: the picture cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    size = len(EMOTION_NAMES)
+    if not items or any(confusion.shape != (size, size + 1) for _, confusion in items):
+        raise UsageError(f"Give one confusion matrix or more, each {size} rows by {size + 1} columns of counts.")
+    columns = min(len(items), PANELS_PER_ROW)
+    rows = -(-len(items) // columns)
+    figure = Figure(figsize=(4.4 * columns + 0.4, 4.5 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (title, confusion) in zip(panels, items, strict=False):
+        _draw_confusion(axes, title, confusion)
+    for axes in panels[len(items) :]:
+        axes.axis("off")
+    figure.supxlabel("upper number: % of the row; lower number: count", fontsize=8, color="#555555")
+    _save(figure, path)
+
+
+def _draw_confusion(axes: "Axes", title: str, confusion: Counts) -> None:
+    from matplotlib import colormaps
+
+    names = [*EMOTION_NAMES, "no face"]
+    if not confusion[:, -1].any():
+        confusion, names = confusion[:, :-1], names[:-1]
+    support = confusion.sum(axis=1, keepdims=True)
+    shares = np.divide(confusion, support, out=np.zeros(confusion.shape), where=support > 0)
+    colours = colormaps["Blues"](shares)
+    colours[support[:, 0] == 0] = [int(ABSENT[index : index + 2], 16) / 255 for index in (1, 3, 5)] + [1]
+    axes.imshow(colours, aspect="equal")
+    for row, column in np.argwhere(confusion > 0):
+        dark = colours[row, column, :3] @ [0.2126, 0.7152, 0.0722] < 0.5
+        put = partial(axes.text, column, ha="center", color="white" if dark else "black")
+        put(row, f"{100 * shares[row, column]:.0f}", va="bottom", fontsize=9.5)
+        put(row + 0.08, _shorten(confusion[row, column]), va="top", fontsize=7)
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(EMOTION_NAMES)), EMOTION_NAMES)
+    for label, count in zip(axes.get_yticklabels(), support[:, 0], strict=True):
+        label.set_color("black" if count else "#999999")
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_title(title, fontsize=10)
+    axes.set_xticks(np.arange(1, len(names)) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, len(EMOTION_NAMES)) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1)
+    axes.tick_params(which="both", length=0, labelsize=9)
+    axes.spines[:].set_visible(False)
+
+
+def _shorten(count: int) -> str:
+    return str(count) if count < 100_000 else f"{count / 1000:.0f}k"
+
+
+def plot_learning_curve(curve: Path, path: Path) -> None:
+    """Draw the loss, and beside it the accuracy and UAR, of the learning curve that training leaves as a CSV.
+
+    Raises:
+        ReportError: the file is no learning curve, or the picture cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    table = _read_curve(curve)
+    passes = np.arange(1, len(table) + 1)
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(passes, table["loss"], color="black", linewidth=1.8, marker="o", markersize=3)
+    left.set(ylabel="training loss")
+    last = table.iloc[-1]
+    for name, label, colour in (("accuracy", "accuracy (WAR)", COLOURS[2]), ("uar", "UAR", COLOURS[6])):
+        right.plot(passes, 100 * table[name], color=colour, linewidth=1.8, marker="o", markersize=3)
+        is_upper = (name == "accuracy") == (last["accuracy"] >= last["uar"])
+        right.annotate(
+            f"{label} {100 * last[name]:.1f}",
+            (passes[-1], 100 * last[name]),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="bottom" if is_upper else "top",  # so that they stay apart where the values do not
+            color=colour,
+        )
+    right.set(ylabel="on the valid split, %")
+    for axes in (left, right):
+        axes.set(xlim=(0.5, len(table) + 0.5), xlabel=f"pass over the data ({table['step'].iloc[0]:.0f} steps each)")
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def _read_curve(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path).astype(float)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ReportError(f"{path} should be a learning curve, but it cannot be read: {reason}.") from error
+    if table.empty or not {"step", "loss", "accuracy", "uar"} <= set(table.columns):
+        raise ReportError(
+            f"{path} should be a learning curve with step, loss, accuracy and uar, as training leaves it."
+        )
+    return table

@@ -1,5 +1,7 @@
-"""A report becomes a picture; gaps stay gaps."""
+"""A report becomes a picture, gaps stay gaps; so do confusion matrices and learning curves."""
 
+import html
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,8 @@ import pytest
 from conftest import MakeVideo
 
 from emo_affectnet.emotions import EMOTION_NAMES
-from emo_affectnet.errors import ReportError
-from emo_affectnet.plots import COLOURS, plot_report
+from emo_affectnet.errors import ReportError, UsageError
+from emo_affectnet.plots import ABSENT, COLOURS, plot_confusions, plot_learning_curve, plot_report
 
 
 @pytest.fixture
@@ -79,3 +81,111 @@ def test_a_report_of_one_frame_is_drawn(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(header + "\n000001,1,0,0,0,0,0,0,0.0,Neutral\n")
     plot_report(tmp_path / "a.csv", tmp_path / "a.png")
     assert shares_of(read_picture(tmp_path / "a.png"), COLOURS[0]) > 0.005
+
+
+def make_confusion(*, no_face: int = 0) -> np.ndarray:
+    """Return 10 items of every emotion but Surprise: 8 right, 2 called Neutral; the last two may have no face."""
+    confusion = np.zeros((7, 8), np.int64)
+    confusion[:, 0], confusion[:, 7] = 2 - no_face, no_face
+    confusion[np.arange(7), np.arange(7)] += 8
+    confusion[3] = 0
+    return confusion
+
+
+def read_texts(path: Path) -> list[str]:
+    """Return the texts of an SVG, which matplotlib also leaves as comments beside their outlines."""
+    return [html.unescape(text) for text in re.findall(r"<!-- (.*?) -->", path.read_text(encoding="utf-8"), re.DOTALL)]
+
+
+def test_a_confusion_matrix_shows_shares_and_counts_under_its_title(tmp_path: Path) -> None:
+    plot_confusions([("SAVEE\nUAR 80.0", make_confusion())], tmp_path / "a.svg")
+    texts = read_texts(tmp_path / "a.svg")
+    # Neutral: 10 of 10 right. Five others: 8 right (80 %) and 2 called Neutral (20 %).
+    assert [texts.count(text) for text in ("100", "10", "80", "8", "20", "2")] == [1, 1, 5, 5, 5, 5]
+    assert all(texts.count(name) == 2 for name in EMOTION_NAMES)  # on both axes
+    assert "no face" not in texts
+    assert "0" not in texts
+    assert "SAVEE\nUAR 80.0" in texts or {"SAVEE", "UAR 80.0"} <= set(texts)
+
+
+def test_the_column_of_no_face_is_there_only_where_it_holds_something(tmp_path: Path) -> None:
+    plot_confusions([("a", make_confusion()), ("b", make_confusion(no_face=1))], tmp_path / "a.svg")
+    assert read_texts(tmp_path / "a.svg").count("no face") == 1
+
+
+def test_an_emotion_that_does_not_occur_is_grey_and_the_sure_cells_are_dark(tmp_path: Path) -> None:
+    plot_confusions([("a", make_confusion())], tmp_path / "a.png")
+    picture = read_picture(tmp_path / "a.png")
+    assert shares_of(picture, ABSENT) > 0.04  # one row of seven, of a matrix that fills half of the picture
+    full = make_confusion()
+    full[3] = full[4]
+    plot_confusions([("a", full)], tmp_path / "b.png")
+    assert shares_of(read_picture(tmp_path / "b.png"), ABSENT) < 0.002
+    blue = picture[..., 2] - picture[..., 0]
+    dark = (blue > 60) & (picture.max(axis=-1) < 190)
+    assert 0.02 < dark.mean() < 0.12  # six cells of 49
+
+
+@pytest.mark.parametrize(("count", "rows", "columns"), [(1, 1, 1), (2, 1, 2), (3, 1, 3), (4, 2, 3), (7, 3, 3)])
+def test_three_matrices_stand_side_by_side(count: int, rows: int, columns: int, tmp_path: Path) -> None:
+    plot_confusions([(f"corpus {number}", make_confusion()) for number in range(count)], tmp_path / "a.svg")
+    assert [f"corpus {number}" in read_texts(tmp_path / "a.svg") for number in range(count)] == [True] * count
+    text = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    width, height = (
+        float(re.findall(rf'<svg[^>]*? {side}="([\d.]+)pt"', text, re.DOTALL)[0]) for side in ("width", "height")
+    )
+    assert width == pytest.approx(72 * (4.4 * columns + 0.4))
+    assert height == pytest.approx(72 * 4.5 * rows)
+
+
+def test_large_counts_are_shortened_to_fit_their_cells(tmp_path: Path) -> None:
+    plot_confusions([("a", make_confusion() * 123_456)], tmp_path / "a.svg")
+    assert {"1235k", "988k", "247k"} <= set(read_texts(tmp_path / "a.svg"))
+
+
+@pytest.mark.parametrize("items", [[], [("a", np.zeros((7, 7), np.int64))]])
+def test_what_is_no_confusion_matrix_is_refused(items: list, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="7 rows by 8 columns"):
+        plot_confusions(items, tmp_path / "a.png")
+
+
+CURVE = "step,seconds,loss,accuracy,uar\n219,235.4,1.2034,0.7640,0.6016\n438,461.9,1.1877,0.7715,0.6229\n"
+
+
+def test_a_learning_curve_names_its_lines_and_where_they_end(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(CURVE)
+    plot_learning_curve(tmp_path / "a.csv", tmp_path / "a.svg")
+    texts = read_texts(tmp_path / "a.svg")
+    assert {"accuracy (WAR) 77.1", "UAR 62.3", "training loss", "on the valid split, %"} <= set(texts)
+    assert texts.count("pass over the data (219 steps each)") == 2
+    assert {"1", "2"} <= set(texts)  # passes, whole numbers only
+    assert "1.5" not in texts
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_learning_curve_is_a_picture_from_its_first_point_on(rows: int, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("".join(CURVE.splitlines(keepends=True)[: rows + 1]))
+    plot_learning_curve(tmp_path / "a.csv", tmp_path / "a.png")
+    picture = read_picture(tmp_path / "a.png")
+    assert shares_of(picture, COLOURS[2]) > 0.0002
+    assert shares_of(picture, COLOURS[6]) > 0.0002
+    plot_learning_curve(tmp_path / "a.csv", tmp_path / "a.svg")
+    assert not {"0.8", "1.2", "1.5"} & set(read_texts(tmp_path / "a.svg"))  # there is no fifth of a pass
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("step,loss,accuracy,uar\n", "as training leaves it"),  # no point yet
+        ("step,seconds,loss\n1,2,3\n", "as training leaves it"),
+        ("", "cannot be read"),
+        ("step,loss,accuracy,uar\n1,low,0.5,0.5\n", "cannot be read.*low"),
+    ],
+)
+def test_what_is_no_learning_curve_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(ReportError, match=message):
+        plot_learning_curve(tmp_path / "a.csv", tmp_path / "a.png")
+    with pytest.raises(ReportError, match="No such file"):
+        plot_learning_curve(tmp_path / "b.csv", tmp_path / "a.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
