@@ -5,7 +5,6 @@ Heavy packages load inside the commands, so that `--help` answers at once.
 """
 
 import functools
-import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,32 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from . import __version__
-from .emotions import Emotion
-from .errors import EmoAffectNetError
-from .weights import HEAD_NAMES, WEIGHTS, read_preprocessing, read_record, resolve, resolve_backbone
+from .cli_evaluation import evaluate
+from .cli_training import PATH, Command, Group, corpora, train
+from .weights import HEAD_NAMES, WEIGHTS, read_record, resolve
 
 if TYPE_CHECKING:
     from .batch import Input, Outcome
-    from .training.fit import CurvePoint
-    from .training.heads import HeadScore
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-PATH = click.Path(path_type=Path)
+Function = TypeVar("Function", bound=Callable[..., Any])
 PROGRESS_FRAMES = 10  # between two movements of the bar
-
-
-def _tells_errors(command: Command) -> Command:
-    """Turn the library's errors into one sentence and their exit code."""
-
-    @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except EmoAffectNetError as error:
-            click.echo(f"Error: {error}", err=True)
-            sys.exit(error.exit_code)
-
-    return wrapped  # type: ignore[return-value] # functools.wraps keeps the signature
 
 
 _ANALYSIS_OPTIONS = (
@@ -77,16 +59,20 @@ _ANALYSIS_OPTIONS = (
 )  # fmt: skip
 
 
-def _analysis_options(command: Command) -> Command:
+def _analysis_options(command: Function) -> Function:
     for option in reversed(_ANALYSIS_OPTIONS):
         command = option(command)
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="emo-affectnet")
 def main() -> None:
     """Read emotions over time from videos of faces."""
+
+
+for group in (corpora, train, evaluate):
+    main.add_command(group)
 
 
 @main.command()
@@ -96,13 +82,12 @@ def main() -> None:
 @click.option("--backbone", "backbone_file", type=PATH, help="A backbone file instead of the bundled one.")
 @click.option("--head-file", type=PATH, help="A head file instead of the bundled ones.")
 @_analysis_options
-@_tells_errors
 def analyze(paths: tuple[Path, ...], **options: Any) -> None:
     """Write one emotion report per video, from files and folders, and a summary of all."""
     _analyze(paths, **options)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--path_video", type=PATH, default=Path("video"), show_default=True, help="Folder of videos, or one video."
 )
@@ -113,7 +98,6 @@ def analyze(paths: tuple[Path, ...], **options: Any) -> None:
 @click.option("--path_FE_model", "backbone_file", type=PATH, help="Backbone, .pt or .pth.  [default: the bundled one]")
 @click.option("--path_LSTM_model", "head_file", type=PATH, help="Head, .pt or .pth.  [default: the six bundled ones]")
 @_analysis_options
-@_tells_errors
 def run(path_video: Path, **options: Any) -> None:
     """Write one emotion report per video of a folder, and a summary of all."""
     _analyze((path_video,), **options)
@@ -223,7 +207,6 @@ def weights() -> None:
 
 
 @weights.command("list")
-@_tells_errors
 def list_weights() -> None:
     """Show each weight file, what it was trained on and what it never saw."""
     from rich.console import Console
@@ -243,7 +226,6 @@ def list_weights() -> None:
 
 
 @weights.command("verify")
-@_tells_errors
 def verify_weights() -> None:
     """Check the weight files against their recorded SHA-256."""
     for name in WEIGHTS:
@@ -251,88 +233,10 @@ def verify_weights() -> None:
         click.echo(f"{name}: {1 + len(files.heads)} files are what their records say.")
 
 
-@main.group()
-def train() -> None:
-    """Train weights of your own (needs the extra: pip install 'emo-affectnet[train]')."""
-
-
-@train.command("backbone")
-@click.argument("data", type=PATH)
-@click.option("--save", type=PATH, default=Path("weights/mine"), show_default=True, help="Folder for the weights.")
-@click.option("--passes", type=int, default=18, show_default=True, help="Passes over the faces.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random draw.")
-@click.option("--time-limit", type=float, help="Minutes after which to stop; the same command goes on from there.")
-@_tells_errors
-def train_backbone(data: Path, save: Path, passes: int, seed: int, time_limit: float | None) -> None:
-    """Train the backbone on the FER+ faces in the folder DATA; a run that was stopped goes on."""
-    from .training import fit
-
-    def tell(point: "CurvePoint") -> None:
-        click.echo(
-            f"step {point.step}: loss {point.loss:.3f}, valid accuracy {point.accuracy:.1%}, "
-            f"UAR {point.uar:.1%}, {point.seconds / 60:.0f} min"
-        )
-
-    config = fit.FitConfig(passes=passes, seed=seed)
-    limit = math.inf if time_limit is None else 60 * time_limit
-    path = fit.train_backbone(data, save, config=config, time_limit=limit, on_point=tell)
-    click.echo(f"The backbone is {path}." if path else "Time is up; give the same command again to go on.")
-
-
-@train.command("heads")
-@click.argument("data", type=PATH)
-@click.option("--backbone", type=PATH, help="The backbone whose features they read.  [default: the bundled one]")
-@click.option("--save", type=PATH, default=Path("weights/mine"), show_default=True, help="Folder for the weights.")
-@click.option("--seeds", type=int, default=1, show_default=True, help="Heads to choose from for each corpus.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random draw.")
-@_tells_errors
-def train_heads(data: Path, backbone: Path | None, save: Path, seeds: int, seed: int) -> None:
-    """Train the six leave-one-corpus-out heads on SIMULATED corpora, made from the FER+ faces in the folder DATA."""
-    from .training import heads
-
-    def tell(score: "HeadScore") -> None:
-        click.echo(
-            f"{score.held_out:10} UAR {score.uar_head:.1%} on {score.clips} simulated clips, {score.classes} classes; "
-            f"averaged frames {score.uar_average:.1%}, majority {score.uar_majority:.1%}"
-        )
-
-    path = resolve_backbone(backbone=backbone)
-    config = heads.HeadConfig(seed=seed)
-    heads.train_heads(path, data, save, cache=save / "cache", config=config, seeds=seeds, on_score=tell)
-    click.echo(f"The six heads are in {save}.")
-
-
-@main.group()
-def evaluate() -> None:
-    """Measure weights (needs the extra: pip install 'emo-affectnet[train]')."""
-
-
-@evaluate.command("faces")
-@click.argument("data", type=PATH)
-@click.option("--split", type=click.Choice(("valid", "test")), default="valid", show_default=True)
-@click.option("--backbone", type=PATH, help="A backbone file instead of the bundled one.")
-@_tells_errors
-def evaluate_faces(data: Path, split: str, backbone: Path | None) -> None:
-    """Score the backbone's own classifier on the FER+ faces in the folder DATA: 7 classes, majority rule, one view."""
-    from .training.corpora import read_ferplus
-    from .training.evaluate import evaluate_faces as evaluate
-
-    path = resolve_backbone(backbone=backbone)
-    scores = evaluate(path, read_ferplus(data, split), read_preprocessing(path))
-    click.echo(f"{path}, FER+ {split}: {scores.count} faces, all scored")
-    click.echo(f"UAR {scores.uar:.1%}, WAR (accuracy) {scores.war:.1%}")
-    click.echo(f"{'':10}{'recall':>8}  predicted as " + " ".join(f"{emotion.name[:4]:>5}" for emotion in Emotion))
-    for emotion, row in zip(Emotion, scores.confusion, strict=True):
-        counts = " ".join(f"{count:5d}" for count in row)
-        recall = f"{row[emotion] / row.sum():.1%}" if row.any() else "-"
-        click.echo(f"{emotion.name:10}{recall:>8}               {counts}")
-
-
 @main.command()
 @click.argument("report", type=PATH)
 @click.option("--video", type=PATH, help="The video of the report: shows its frames above the curves.")
 @click.option("--save", type=PATH, help="Picture to write, .png, .svg or .pdf.  [default: the report's name with .png]")
-@_tells_errors
 def plot(report: Path, video: Path | None, save: Path | None) -> None:
     """Draw the emotions of a REPORT (CSV) over time."""
     from .plots import plot_report

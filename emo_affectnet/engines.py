@@ -242,6 +242,17 @@ def load_backbone(
     return lambda x: torch.relu(extract(x))
 
 
+def load_classifier(path: Path) -> "TensorFunction":
+    """Return the function from the network's input (B, 3, S, S) to logits (B, 7) of a backbone's own last layer.
+
+    Raises:
+        WeightsError: the file is damaged, or another network's.
+    """
+    if _sniff_pytorch(path) == "state dict":
+        return read_backbone(path)
+    return _read_script(path, device="cpu")
+
+
 def load_head(path: Path, *, device: str = "cpu") -> "TensorFunction":
     """Return the function from windows (W, 10, 512) to probabilities (W, 7) of TorchScript or a state dict.
 

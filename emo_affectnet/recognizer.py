@@ -14,7 +14,7 @@ import numpy as np
 
 from .engines import ENGINES
 from .errors import UsageError, check_name
-from .faces import DETECTORS, Face, FaceTracker, Floats, Image, box_area, crop, is_person
+from .faces import DETECTORS, Face, FaceTracker, Floats, Image, View, box_area, crop, is_person
 from .timeline import (
     MAX_GAP,
     Doubles,
@@ -44,13 +44,13 @@ class _Sighting:
     face: Face
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """What one pass over a video gives."""
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What one pass over a video gives: who was seen when, and their features."""
 
-    times: list[float]  # s, of every frame
-    samples: list[int]  # indices of the frames that were looked at
-    tracks: list[FaceTrack]  # the primary person first
+    times: Doubles  # (F,) s, of every frame
+    samples: Integers  # (S,) indices of the frames that were looked at
+    tracks: tuple[FaceTrack, ...]  # the primary person first
 
 
 class EmotionRecognizer:
@@ -92,7 +92,8 @@ class EmotionRecognizer:
         check_name("engine", engine, ENGINES)
         if confidence is not None and not 0 < confidence <= 1:
             raise UsageError(f"A detector's confidence must lie between 0 and 1, but {confidence} was given.")
-        self._preprocessing = files.preprocessing
+        self.backbone, self.preprocessing = files.backbone, files.preprocessing
+        self.detector, self.confidence = detector, confidence
         self._detect = DETECTORS[detector](confidence=confidence)
         self.engine = ENGINES[engine](files, device=device)
 
@@ -111,26 +112,33 @@ class EmotionRecognizer:
             VideoError: the file cannot be read as a video.
         """
         info = probe(video)
-        reading = self._read(info, on_progress or (lambda done, total: None))
-        times = np.array(reading.times)
+        reading = self._read(info, on_progress or (lambda done, total: None), None)
         if not reading.tracks:
-            return [empty_timeline(info, times=times, heads=self.heads, head=self.head)]
-        return [self._build(track, info, times, np.array(reading.samples)) for track in reading.tracks]
+            return [empty_timeline(info, times=reading.times, heads=self.heads, head=self.head)]
+        return [self._build(track, info, reading) for track in reading.tracks]
 
-    def _build(self, track: FaceTrack, info: VideoInfo, times: Doubles, samples: Integers) -> Timeline:
+    def read(self, video: str | Path, *, view: View | None = None) -> Reading:
+        """Return the tracks of everyone in `view` of a video: the front half of `predict`, without the heads.
+
+        Raises:
+            VideoError: the file cannot be read as a video.
+        """
+        return self._read(probe(video), lambda done, total: None, view)
+
+    def _build(self, track: FaceTrack, info: VideoInfo, reading: Reading) -> Timeline:
         windows = slide(track)
         return build_timeline(
             info,
             track,
-            times=times,
-            samples=samples,
+            times=reading.times,
+            samples=reading.samples,
             windows=windows,
             window_probabilities=self.engine.classify(windows.features),
             heads=self.heads,
             head=self.head,
         )
 
-    def _read(self, info: VideoInfo, on_progress: Progress) -> _Reading:
+    def _read(self, info: VideoInfo, on_progress: Progress, view: View | None) -> Reading:
         times: list[float] = []
         samples: list[int] = []
         sightings: dict[int, list[tuple[_Sighting, Floats]]] = defaultdict(list)
@@ -146,20 +154,22 @@ class EmotionRecognizer:
                 samples.append(frame.index)
                 yield frame
 
-        for sighting, features in self._embed(self._sight(note_samples())):
+        for sighting, features in self._embed(self._sight(note_samples(), view or View())):
             sightings[sighting.track_id].append((sighting, features))
-        return _Reading(times, samples, _rank(sightings.values(), samples=len(samples)))
+        tracks = _rank(sightings.values(), samples=len(samples))
+        return Reading(np.array(times), np.array(samples, dtype=np.int64), tuple(tracks))
 
-    def _sight(self, frames: Iterable[Frame]) -> Iterator[tuple[_Sighting, Image]]:
+    def _sight(self, frames: Iterable[Frame], view: View) -> Iterator[tuple[_Sighting, Image]]:
         """Find every face of every frame, whose it is, and the crop the network reads."""
         tracker = FaceTracker(MAX_GAP)
         for frame in frames:
-            faces = self._detect(frame.image)
-            people = tracker.update(faces, image=frame.image, time=frame.time)
+            image = view.apply(frame.image)
+            faces = self._detect(image)
+            people = tracker.update(faces, image=image, time=frame.time)
             for face, track_id in zip(faces, people, strict=True):
                 yield (
                     _Sighting(track_id, frame.index, frame.time, face),
-                    crop(frame.image, face.box, self._preprocessing),
+                    crop(image, face.box, self.preprocessing),
                 )
 
     def _embed(self, sightings: Iterator[tuple[_Sighting, Image]]) -> Iterator[tuple[_Sighting, Floats]]:

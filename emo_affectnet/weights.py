@@ -73,6 +73,9 @@ class WeightFile:
     held_out: str | None = None  # the corpus a head never saw
     preprocessing: Preprocessing | None = None  # of a backbone
     backbone_sha256: str | None = None  # whose features a head was trained on
+    temperature: float | None = None  # that was folded into a backbone's last layer, after ...
+    logit_adjustment: float | None = None  # ... this share of the training prior was taken out of its logits
+    policies: dict[str, str] | None = None  # how open choices in its corpora were made, by <corpus>.<policy>
 
     def __post_init__(self) -> None:
         if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):

@@ -21,6 +21,8 @@ LAYERS = (
     {"engines"},
     {"recognizer", "reports"},
     {"batch", "plots", "training"},
+    {"cli_training"},
+    {"cli_evaluation"},
     {"cli"},
     {"__main__"},
 )
@@ -36,8 +38,8 @@ CONFINED = {
     "sklearn": {"training"},
     "tensorflow": set(),
     "keras": set(),
-    "rich": {"cli"},
-    "click": {"cli"},
+    "rich": {"cli", "cli_training"},
+    "click": {"cli", "cli_evaluation", "cli_training"},
 }
 
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import av
 import click
@@ -461,57 +460,6 @@ def test_version_is_the_packages() -> None:
 # The other commands: each is one call
 
 
-@pytest.fixture
-def faces(tmp_path: Path) -> Path:
-    """Eight FER+ faces for each split, all clearly happy or neutral."""
-    from emo_affectnet.training.corpora import FERPLUS_COLUMNS
-
-    images = np.random.default_rng(0).integers(0, 256, (8, 48, 48), dtype=np.uint8)
-    votes = np.zeros((8, len(FERPLUS_COLUMNS)), np.uint8)
-    votes[np.arange(8), np.arange(8) % 2] = 10
-    for split in ("train", "valid", "test"):
-        np.savez(tmp_path / f"ferplus_{split}.npz", image=images, votes=votes)
-    return tmp_path
-
-
-def test_train_backbone_stops_in_time_and_goes_on(faces: Path, tmp_path: Path) -> None:
-    command = ("train", "backbone", faces, "--save", tmp_path / "mine", "--passes", 2)
-    stopped = invoke(main, *command, "--time-limit", 0)
-    assert stopped.exit_code == 0
-    assert "Time is up; give the same command again" in stopped.output
-    done = invoke(main, *command)
-    assert done.exit_code == 0
-    assert "step 2: loss" in done.output
-    assert (tmp_path / "mine" / "backbone.pt").is_file()
-
-
-def test_evaluate_faces_prints_scores_and_every_count(faces: Path) -> None:
-    result = invoke(main, "evaluate", "faces", faces, "--split", "test")
-    assert result.exit_code == 0
-    assert "FER+ test: 8 faces, all scored" in result.output
-    rows = {line.split()[0]: line.split()[2:] for line in result.output.splitlines()[3:]}
-    assert [sum(map(int, rows[name])) for name in ("Neutral", "Happiness", "Fear")] == [4, 4, 0]
-    assert "nan" not in result.output
-
-
-def test_train_heads_passes_its_options_on_and_calls_them_simulated(
-    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from emo_affectnet.training import heads
-
-    calls = []
-
-    def train(backbone: Path, data: Path, save: Path, **options: Any) -> None:
-        calls.append((backbone, data, save, options["config"].seed, options["seeds"]))
-        options["on_score"](heads.HeadScore("SAVEE", 0, 800, 7, 0.65, 0.42, 1 / 7))
-
-    monkeypatch.setattr(heads, "train_heads", train)
-    result = invoke(main, "train", "heads", faces, "--save", tmp_path / "mine", "--seeds", 3, "--seed", 5)
-    assert result.exit_code == 0
-    assert calls == [(bundled_folder() / "backbone.pt", faces, tmp_path / "mine", 5, 3)]
-    assert "SAVEE      UAR 65.0% on 800 simulated clips, 7 classes; averaged frames 42.0%" in result.output
-
-
 def test_plot_writes_a_picture_beside_the_report(tmp_path: Path) -> None:
     names = ",".join(emotion.name for emotion in Emotion)
     (tmp_path / "a.csv").write_text(f"frame,{names},time,emotion\n000001,1,0,0,0,0,0,0,0.0,Neutral\n")
@@ -529,19 +477,8 @@ def test_the_choices_of_the_command_line_are_the_registries_and_the_library_defa
     from emo_affectnet.batch import FACES
     from emo_affectnet.faces import DETECTORS
     from emo_affectnet.reports import WRITERS
-    from emo_affectnet.training.fit import FitConfig
 
     choices = {
         option.name: tuple(option.type.choices) for option in run.params if isinstance(option.type, click.Choice)
     }
     assert choices == {"head": HEAD_NAMES, "faces": FACES, "detector": tuple(DETECTORS), "formats": tuple(WRITERS)}
-    passes = next(option for option in main.commands["train"].commands["backbone"].params if option.name == "passes")
-    assert passes.default == FitConfig().passes
-
-
-def test_measuring_a_backbone_says_nothing_of_heads(faces: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Their verification, and the warning that they belong to another backbone, were for commands that use them."""
-    mine = faces / "mine.pt"
-    torch.save(torch.load(bundled_folder() / "backbone.pt", weights_only=True), mine)
-    result = invoke(main, "evaluate", "faces", faces, "--backbone", mine)
-    assert (result.exit_code, caplog.text) == (0, "")

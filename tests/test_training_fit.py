@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ import torch
 
 from emo_affectnet.engines import normalize_crops, read_backbone
 from emo_affectnet.errors import UsageError
+from emo_affectnet.models import ResNet50
 from emo_affectnet.training.augment import augment
-from emo_affectnet.training.corpora import FERPLUS_PREPROCESSING, FaceImages
-from emo_affectnet.training.evaluate import evaluate_faces
+from emo_affectnet.training.corpora import FERPLUS_LICENSE, FERPLUS_PREPROCESSING, FaceImages, scan
 from emo_affectnet.training.fit import (
     FitConfig,
     export_backbone,
@@ -23,7 +24,7 @@ from emo_affectnet.training.fit import (
     sampling_weights,
     train_backbone,
 )
-from emo_affectnet.weights import read_record
+from emo_affectnet.weights import PUBLISHED_PREPROCESSING, hash_file, read_record
 
 TINY = FitConfig(passes=2, batch_size=8, sizes=(32, 48))  # two steps a pass
 SMALL_INPUT = replace(FERPLUS_PREPROCESSING, input_size=48)
@@ -145,7 +146,8 @@ def test_the_exported_file_is_the_network_in_half_the_bytes_with_its_record(tmp_
     fit(tmp_path)
     checkpoint = torch.load(tmp_path / "backbone.checkpoint", weights_only=True)
     network = read_backbone_from(checkpoint)
-    path = export_backbone(network, tmp_path / "backbone.pt")
+    about = {"license": FERPLUS_LICENSE, "trained_on": ("faces",), "preprocessing": FERPLUS_PREPROCESSING}
+    path = export_backbone(network, tmp_path / "backbone.pt", **about)
     record = read_record(path)
     assert record is not None
     assert record.preprocessing == FERPLUS_PREPROCESSING
@@ -157,8 +159,6 @@ def test_the_exported_file_is_the_network_in_half_the_bytes_with_its_record(tmp_
 
 
 def read_backbone_from(checkpoint: dict[str, dict[str, torch.Tensor]]) -> torch.nn.Module:
-    from emo_affectnet.models import ResNet50
-
     network = ResNet50()
     network.load_state_dict(checkpoint["model"])
     return network.eval()
@@ -166,14 +166,9 @@ def read_backbone_from(checkpoint: dict[str, dict[str, torch.Tensor]]) -> torch.
 
 def test_train_backbone_reads_the_faces_and_leaves_weights_record_and_curve(tmp_path: Path) -> None:
     data, save = tmp_path / "faces", tmp_path / "mine"
-    data.mkdir()
-    for split in ("train", "valid"):
-        faces = make_faces(8)
-        votes = np.zeros((8, 10), np.uint8)
-        votes[np.arange(8), faces.labels] = 10
-        np.savez(data / f"ferplus_{split}.npz", image=faces.images, votes=votes)
+    write_faces(data)
     config = replace(TINY, passes=1, sizes=(32,))
-    path = train_backbone(data, save, config=config)
+    path = train_backbone(scan("FER+", data), save, config=config)
     assert path == save / "backbone.pt"
     assert sorted(file.name for file in save.iterdir()) == [
         "backbone.checkpoint",
@@ -181,6 +176,62 @@ def test_train_backbone_reads_the_faces_and_leaves_weights_record_and_curve(tmp_
         "backbone.json",
         "backbone.pt",
     ]
-    scores = evaluate_faces(path, make_faces(8), SMALL_INPUT)
-    assert scores.count == scores.confusion.sum() == 8
-    assert scores.confusion.shape == (7, 7)
+    record = read_record(path)
+    assert record is not None
+    assert record.temperature is not None  # it was calibrated on the valid split
+    assert 0 <= record.logit_adjustment <= 1
+
+
+def write_faces(data: Path, count: int = 8) -> None:
+    """Write FER+ splits of two emotions."""
+    data.mkdir()
+    for split in ("train", "valid"):
+        faces = make_faces(count)
+        votes = np.zeros((count, 10), np.uint8)
+        votes[np.arange(count), faces.labels] = 10
+        np.savez(data / f"ferplus_{split}.npz", image=faces.images, votes=votes)
+
+
+def test_a_run_can_begin_with_the_weights_of_another(tmp_path: Path) -> None:
+    write_faces(tmp_path / "faces")
+    start = tmp_path / "start.pt"
+    torch.manual_seed(5)
+    network = ResNet50()
+    torch.save(network.state_dict(), start)
+    still = replace(TINY, passes=1, sizes=(32,), learning_rate=1e-12, weight_decay=0.0)
+    path = train_backbone(scan("FER+", tmp_path / "faces"), tmp_path / "mine", config=still, start=start)
+    assert path is not None
+    torch.testing.assert_close(read_backbone(path).fc1.weight, network.fc1.weight, atol=1e-3, rtol=0)  # fp16
+    state = torch.load(tmp_path / "mine" / "backbone.checkpoint", weights_only=True)
+    assert state["config"]["start_sha256"] == hash_file(start)
+
+
+def test_a_checkpoint_from_other_starting_weights_is_refused(tmp_path: Path) -> None:
+    write_faces(tmp_path / "faces")
+    for name in ("one", "other"):
+        torch.save(ResNet50().state_dict(), tmp_path / f"{name}.pt")
+    run = partial(train_backbone, scan("FER+", tmp_path / "faces"), tmp_path / "mine", config=TINY, time_limit=0)
+    assert run(start=tmp_path / "one.pt") is None
+    with pytest.raises(UsageError, match="other settings"):
+        run(start=tmp_path / "other.pt")
+
+
+def test_colour_faces_train_too(tmp_path: Path) -> None:
+    grey = make_faces(16)
+    coloured = replace(grey, images=np.repeat(grey.images[..., None], 3, axis=-1))
+    model = fit_backbone(
+        coloured,
+        coloured,
+        checkpoint=tmp_path / "backbone.checkpoint",
+        preprocessing=replace(PUBLISHED_PREPROCESSING, input_size=32),
+        config=replace(TINY, passes=1, sizes=(32,)),
+    )
+    assert model is not None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_run_on_the_gpu_learns_and_its_checkpoint_goes_on_on_the_processor(tmp_path: Path) -> None:
+    keywords = {"checkpoint": tmp_path / "backbone.checkpoint", "preprocessing": SMALL_INPUT, "config": TINY}
+    assert fit_backbone(make_faces(16), make_faces(4), device="cuda", time_limit=0, **keywords) is None
+    assert fit_backbone(make_faces(16), make_faces(4), device="cpu", **keywords) is not None

@@ -1,48 +1,37 @@
-"""The temporal heads: what they learn from simulated clips of synthetic faces, and the files they become."""
+"""The temporal heads: what they learn from clips, what they never see, and the files they become."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
 from test_training_simulate import make_faces
 
 from emo_affectnet.emotions import Emotion
-from emo_affectnet.errors import UnknownName
-from emo_affectnet.models import LSTMHead, ResNet50
-from emo_affectnet.training import heads as heads_module
-from emo_affectnet.training.corpora import FaceImages
+from emo_affectnet.errors import CorpusError, UnknownName
+from emo_affectnet.models import LSTMHead
+from emo_affectnet.training.features import ClipFeatures, CorpusFeatures, cut_windows
 from emo_affectnet.training.heads import (
-    Classifier,
     HeadConfig,
-    HeadScore,
-    average_frames,
     balance_draws,
     choose_head,
-    evaluate_head,
     export_head,
-    extract_faces,
     fit_head,
     join_windows,
-    predict_clips,
+    leave_out,
+    make_study,
     predict_windows,
-    read_features,
-    select_clear,
-    simulate_all,
-    source_corpora,
-    split_faces,
     train_heads,
-    weigh_evidence,
 )
-from emo_affectnet.training.simulate import FaceFeatures, SimulatedClip, SimulatedCorpus, cut_windows, simulate_corpus
-from emo_affectnet.weights import CORPUS_NAMES, Preprocessing, hash_file, read_record, write_record
+from emo_affectnet.training.simulate import FaceFeatures, simulate_corpus
+from emo_affectnet.training.stills import simulate_all, weigh_evidence
+from emo_affectnet.weights import CORPUS_NAMES, hash_file, read_record
 
 HELD_OUT = "RAVDESS"
 SMALL = HeadConfig(steps=50, batch_size=32, learning_rate=2e-3, average_decay=0.9)
 TINY = HeadConfig(steps=2, batch_size=8)
-GREY = Preprocessing(48, "grey", (129.4,) * 3, "area", crop_margin=(0.0,) * 4)
 
 
 @pytest.fixture(scope="module")
@@ -52,43 +41,10 @@ def faces() -> tuple[FaceFeatures, FaceFeatures]:
 
 
 @pytest.fixture(scope="module")
-def classifier(faces: tuple[FaceFeatures, FaceFeatures]) -> Classifier:
-    model = LogisticRegression(max_iter=500).fit(faces[0].features, faces[0].labels)
-    return Classifier(model.coef_.astype(np.float32), model.intercept_.astype(np.float32))
-
-
-@pytest.fixture(scope="module")
 def head(faces: tuple[FaceFeatures, FaceFeatures]) -> LSTMHead:
     """The head of HELD_OUT, trained on 40 clips of each other corpus."""
-    windows, labels, groups = join_windows(source_corpora(simulate_all(faces[0], clips=40, seed=0), HELD_OUT))
+    windows, labels, groups = join_windows(leave_out(simulate_all(faces[0], clips=40, seed=0), HELD_OUT))
     return fit_head(windows, labels, groups=groups, config=SMALL)
-
-
-def weak_corpus(faces: FaceFeatures, *, intensity: float) -> SimulatedCorpus:
-    """Return clips of three seconds that hold one expression at a fixed intensity, three for each emotion."""
-    neutral = faces.features[faces.labels == Emotion.Neutral]
-    clips = []
-    for emotion in Emotion:
-        for turn, face in enumerate(faces.features[faces.labels == emotion][:3]):
-            features = np.repeat(((1 - intensity) * neutral[turn] + intensity * face)[None], 15, axis=0)
-            mass = np.tile(np.eye(7, dtype=np.float32)[emotion], (15, 1))
-            clips.append(SimulatedClip(np.arange(15) / 5, features, mass, int(emotion), 0))
-    return SimulatedCorpus("weak", tuple(clips))
-
-
-def test_a_head_reads_weak_expressions_that_averaging_the_frames_calls_neutral(faces, head, classifier):
-    corpus = weak_corpus(faces[1], intensity=0.4)
-    by_head, by_average = predict_clips(head, corpus), average_frames(classifier, corpus)
-    assert np.mean(by_head == corpus.labels) >= 0.9
-    assert np.mean(by_average == corpus.labels) < 0.5
-
-
-def test_a_head_beats_averaging_on_the_corpus_it_never_saw(faces, head, classifier):
-    corpus = simulate_corpus(HELD_OUT, faces[1], clips=120, seed=9)
-    score = evaluate_head(head, corpus, classifier=classifier)
-    assert (score.held_out, score.clips, score.classes) == (HELD_OUT, 120, 7)
-    assert score.uar_head > score.uar_average + 0.1
-    assert score.uar_majority == pytest.approx(1 / 7)
 
 
 def test_a_neutral_face_that_varies_stays_neutral(faces, head):
@@ -125,7 +81,7 @@ def test_a_head_never_sees_the_corpus_it_is_named_after(faces):
     # Still faces may occur in any corpus; a window that moves belongs to one.
     moving = {name: [w.tobytes() for w in windows if np.ptp(w, axis=0).max() > 0] for name, windows in cut.items()}
     for name in CORPUS_NAMES:
-        windows, _, _ = join_windows(source_corpora(corpora, name))
+        windows, _, _ = join_windows(leave_out(corpora, name))
         rows = {window.tobytes() for window in windows}
         assert rows.isdisjoint(moving[name])
         assert all(rows.issuperset(moving[other]) for other in CORPUS_NAMES if other != name)
@@ -133,7 +89,7 @@ def test_a_head_never_sees_the_corpus_it_is_named_after(faces):
 
 def test_leaving_out_an_unknown_corpus_is_an_error():
     with pytest.raises(UnknownName, match="AFEW"):
-        source_corpora({"SAVEE": SimulatedCorpus("SAVEE", ())}, "AFEW")
+        leave_out({"SAVEE": CorpusFeatures("SAVEE", ())}, "AFEW")
 
 
 def test_draws_are_balanced_over_corpora_and_emotions():
@@ -167,10 +123,9 @@ def test_exporting_leaves_the_head_in_fp32(head, tmp_path):
     assert {value.dtype for value in head.state_dict().values()} == {torch.float32}
 
 
-@pytest.mark.parametrize(("name", "classes"), [("SAVEE", 7), ("CREMA-D", 6)])
-def test_a_score_counts_the_classes_that_occur(name, classes, faces, head, classifier):
-    score = evaluate_head(head, simulate_corpus(name, faces[1], clips=40, seed=2), classifier=classifier)
-    assert (score.held_out, score.clips, score.classes) == (name, 40, classes)
+def test_the_best_head_on_the_sources_is_chosen(faces, head):
+    corpora = [simulate_corpus(name, faces[1], clips=15, seed=2) for name in ("CREMA-D", "SAVEE")]
+    assert choose_head([LSTMHead().eval(), head], corpora) == 1
 
 
 def test_an_emotion_with_few_faces_is_drawn_less():
@@ -184,93 +139,88 @@ def test_an_emotion_with_few_faces_is_drawn_less():
     np.testing.assert_allclose(drawn[1] / drawn[2], (5 / 100) ** 0.5)
 
 
-def test_the_best_head_on_the_sources_is_chosen(faces, head):
-    corpora = [simulate_corpus(name, faces[1], clips=15, seed=2) for name in ("CREMA-D", "SAVEE")]
-    assert choose_head([LSTMHead().eval(), head], corpora) == 1
+def make_clip(emotion: int, *, speaker: str, name: str, samples: int = 12) -> ClipFeatures:
+    """Return a clip whose features light up a place of the emotion's own."""
+    features = np.full((samples, 512), 0.1, np.float32)
+    features[:, 40 * emotion : 40 * emotion + 40] = 2
+    mass = np.tile(np.eye(7, dtype=np.float32)[emotion], (samples, 1))
+    return ClipFeatures(name, speaker, emotion, np.arange(samples) / 5, features, mass, np.arange(samples) * 6)
 
 
-def test_splitting_faces_keeps_every_emotion_on_both_sides_and_no_face_on_two(faces):
-    first, second = split_faces(faces[0], share=0.1)
-    assert set(first.labels) == set(second.labels) == set(Emotion)
-    assert (len(first), len(second)) == (252, 28)
-    assert {row.tobytes() for row in first.features}.isdisjoint(row.tobytes() for row in second.features)
-
-
-def make_images(count: int, *, share: float = 1.0) -> FaceImages:
-    """Return noise images whose labels go round the emotions, each with `share` of the votes."""
-    labels = np.arange(count) % len(Emotion)
-    targets = np.full((count, len(Emotion)), (1 - share) / 6, dtype=np.float32)
-    targets[np.arange(count), labels] = share
-    return FaceImages(np.random.default_rng(0).integers(0, 256, (count, 48, 48), dtype=np.uint8), targets, labels)
-
-
-def test_divided_votes_are_left_out_except_for_neutral_faces():
-    chosen = select_clear(make_images(21, share=0.6), share=0.65, limit=10)
-    assert chosen.labels.tolist() == [Emotion.Neutral] * 3
-    assert np.bincount(select_clear(make_images(21), share=0.65, limit=2).labels).tolist() == [2] * 7
-
-
-def test_features_of_faces_are_those_of_the_backbone():
-    torch.manual_seed(0)
-    model, images = ResNet50().eval(), make_images(7)
-    extracted = extract_faces(model, images, GREY, views=3)
-    x = torch.from_numpy(images.images.astype(np.float32))[:, None].expand(-1, 3, -1, -1) - 129.4
-    with torch.inference_mode():
-        expected = model.features(x)
-    assert extracted.variation.shape == (3, 512)
-    # bfloat16, where the processor has it, keeps eight bits
-    torch.testing.assert_close(
-        torch.from_numpy(extracted.features), expected, rtol=0, atol=0.03 * float(expected.max())
+def make_corpus(name: str, *, speakers: int = 3, policies: dict[str, str] | None = None) -> CorpusFeatures:
+    """Return a corpus in which every speaker shows each emotion once."""
+    clips = tuple(
+        make_clip(emotion, speaker=f"{name} {speaker}", name=f"{name} {speaker} {emotion}")
+        for speaker in range(speakers)
+        for emotion in range(7)
     )
-    assert extracted.features.min() >= 0
+    return CorpusFeatures(name, clips, policies=policies or {})
 
 
-def write_inputs(folder: Path) -> Path:
-    """Write a random backbone and small FER+ splits of noise; return the backbone's path."""
-    torch.manual_seed(0)
-    torch.save(ResNet50().state_dict(), folder / "backbone.pt")
-    about = {"name": "backbone", "kind": "backbone", "license": "none", "trained_on": (), "preprocessing": GREY}
-    write_record(folder / "backbone.pt", **about)
-    images = make_images(28)
-    votes = np.zeros((28, 10), dtype=np.uint8)
-    columns = [0, 1, 3, 2, 6, 5, 4]  # of our emotions in the FER+ vote table
-    votes[np.arange(28), [columns[label] for label in images.labels]] = 10
-    for split in ("train", "valid"):
-        np.savez(folder / f"ferplus_{split}.npz", image=images.images, votes=votes)
-    return folder / "backbone.pt"
+def test_a_study_keeps_speakers_apart_to_choose_by_and_whole_corpora_to_score_on() -> None:
+    corpora = [make_corpus("RAVDESS", speakers=5), make_corpus("SAVEE")]
+    study = make_study(corpora)
+    assert dict(study.targets) == {corpus.name: corpus for corpus in corpora}
+    for name, kept_apart in (("RAVDESS", 1), ("SAVEE", 1)):
+        fitting, choosing = ({clip.speaker for clip in part[name].clips} for part in (study.fitting, study.choosing))
+        assert len(choosing) == kept_apart
+        assert fitting.isdisjoint(choosing)
 
 
-def test_features_are_read_from_the_cache_until_the_backbone_changes(tmp_path, monkeypatch):
-    backbone = write_inputs(tmp_path)
-    calls = []
-    extract = heads_module.extract_faces
-    monkeypatch.setattr(heads_module, "extract_faces", lambda *a, **k: calls.append(1) or extract(*a, **k))
-    keywords = {"split": "valid", "preprocessing": GREY, "limit": 4}
-    first = read_features(backbone, tmp_path, tmp_path / "cache", **keywords)
-    second = read_features(backbone, tmp_path, tmp_path / "cache", **keywords)
-    np.testing.assert_array_equal(first.features, second.features)
-    assert len(calls) == 1
-    state = torch.load(backbone, weights_only=True)
-    torch.save({**state, "fc1.bias": state["fc1.bias"] + 1}, backbone)
-    assert not np.array_equal(
-        read_features(backbone, tmp_path, tmp_path / "cache", **keywords).features, first.features
+@pytest.mark.parametrize(
+    ("corpora", "told"),
+    [
+        pytest.param([make_corpus("SAVEE")], "two corpora or more", id="nothing is left to learn from"),
+        pytest.param(
+            [make_corpus("SAVEE"), CorpusFeatures("RAMAS", (make_clip(0, speaker="a", name="a", samples=0),))],
+            "No labelled clip of RAMAS shows a face",
+            id="no face was found",
+        ),
+    ],
+)
+def test_a_study_that_cannot_be_run_is_refused(corpora: list[CorpusFeatures], told: str) -> None:
+    with pytest.raises(CorpusError, match=told):
+        make_study(corpora)
+
+
+def test_one_call_trains_and_records_a_head_for_each_corpus(tmp_path: Path) -> None:
+    backbone = tmp_path / "backbone.pt"
+    backbone.write_bytes(b"whose features they are")
+    corpora = [make_corpus("RAVDESS", policies={"calm": "drop"}), make_corpus("SAVEE"), make_corpus("CREMA-D")]
+    told = []
+    trained = train_heads(
+        make_study(corpora), tmp_path / "heads", backbone=backbone, config=TINY, seeds=2, on_head=told.append
     )
-
-
-def test_one_call_writes_and_scores_a_head_for_each_corpus(tmp_path, monkeypatch):
-    monkeypatch.setattr(heads_module, "CORPUS_NAMES", ("RAVDESS", "SAVEE"))  # the shortest clips
-    told: list[HeadScore] = []
-    preparations = []
-    extract = heads_module.extract_faces
-    monkeypatch.setattr(heads_module, "extract_faces", lambda *a, **k: preparations.append(a[2]) or extract(*a, **k))
-    backbone, save = write_inputs(tmp_path), tmp_path / "heads"
-    keywords = {"cache": tmp_path / "cache", "config": TINY, "clips": 8, "limit": 4}
-    scores = train_heads(backbone, tmp_path, save, seeds=2, on_score=told.append, **keywords)
-    assert sorted(file.name for file in save.glob("*.pt")) == ["RAVDESS.pt", "SAVEE.pt"]
-    assert [score.held_out for score in scores] == ["RAVDESS", "SAVEE"]
-    assert told == scores
-    assert preparations == [GREY, GREY]  # as the backbone's record says
-    assert {score.seed for score in scores} <= {0, 1}
-    record = read_record(save / "SAVEE.pt")
-    assert (record.kind, record.held_out, record.trained_on) == ("head", "SAVEE", ("simulated RAVDESS",))
+    assert list(trained) == ["RAVDESS", "SAVEE", "CREMA-D"] == [each.held_out for each in told]
+    first, second = trained["SAVEE"].heads
+    assert not torch.equal(first.fc.weight, second.fc.weight)
+    record = read_record(tmp_path / "heads" / "SAVEE.pt")
+    assert record is not None
+    assert (record.kind, record.held_out, record.trained_on) == ("head", "SAVEE", ("RAVDESS", "CREMA-D"))
+    assert record.policies == {"RAVDESS.calm": "drop"}
     assert record.backbone_sha256 == hash_file(backbone)
+
+
+def test_a_record_calls_simulated_corpora_simulated(tmp_path: Path) -> None:
+    backbone = tmp_path / "backbone.pt"
+    backbone.write_bytes(b"whose features they are")
+    corpora = [replace(make_corpus(name), is_simulated=True) for name in ("RAVDESS", "SAVEE")]
+    train_heads(make_study(corpora), tmp_path, backbone=backbone, config=TINY, seeds=1)
+    record = read_record(tmp_path / "SAVEE.pt")
+    assert record is not None
+    assert record.trained_on == ("simulated RAVDESS",)
+
+
+def test_the_held_out_corpus_changes_nothing_of_its_head(tmp_path: Path) -> None:
+    backbone = tmp_path / "backbone.pt"
+    backbone.write_bytes(b"whose features they are")
+    others = [make_corpus("RAVDESS"), make_corpus("CREMA-D")]
+    weights = [
+        train_heads(
+            make_study([*others, make_corpus("SAVEE", speakers=speakers)]), tmp_path, backbone=backbone, config=TINY
+        )["SAVEE"]
+        .heads[0]
+        .fc.weight
+        for speakers in (2, 4)
+    ]
+    assert torch.equal(*weights)

@@ -1,36 +1,233 @@
-"""Scores of a backbone on labelled faces, with everything needed to recompute them."""
+"""Scores of weights on labelled media: heads on the corpora they never saw, backbones on faces.
 
+A clip that has one label is one item, and its emotion the largest sum over its windows. Where every frame has its own
+label, a labelled frame is an item, and its emotion that of the report's row. An item without a face counts as wrong.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-from sklearn.metrics import confusion_matrix
+import torch
+from scipy.special import softmax  # type: ignore[import-untyped]  # scipy has no types
 
 from ..emotions import Emotion
-from ..engines import read_backbone
-from ..weights import Preprocessing
-from .corpora import FaceImages
+from ..engines import load_classifier, load_head, read_backbone
+from ..errors import CorpusError, UsageError, check_name
+from ..faces import Image
+from ..timeline import Floats, Integers, spread
+from ..weights import WeightFile, hash_file, read_preprocessing, read_record, verify
+from .corpora.clip import Problem, Scan, Tell
+from .features import UNREADABLE, ClipFeatures, CorpusFeatures, track_windows
 from .fit import run_on_faces
-from .metrics import uar, war
+from .heads import Head, predict_windows
+from .metrics import NO_FACE, Scores, confusion_by_cluster, expected_calibration_error, summarise, uar
+from .results import HEAD, EvaluationResult, SystemResult
+
+AVERAGE, MAJORITY = "averaged frames", "majority class"
+
+Reader = Callable[[ClipFeatures], Integers]  # a clip to the emotion of each of its items
+Classifier = Callable[[Floats], Floats]  # features (..., 512) to probabilities (..., 7)
+
+
+def read_classifier(backbone: Path) -> Classifier:
+    """Return the backbone's own last layer, which reads one face at a time.
+
+    Raises:
+        WeightsError: `backbone` is no state dict of one.
+    """
+    layer = read_backbone(backbone).fc2
+
+    def classify(features: Floats) -> Floats:
+        with torch.inference_mode():
+            probabilities: Floats = torch.softmax(layer(torch.from_numpy(features)), dim=-1).numpy()
+        return probabilities
+
+    return classify
+
+
+def read_with_heads(heads: Sequence[Head]) -> Reader:
+    """Return what reads a clip with the mean of `heads`, as the recognizer does."""
+
+    def read(clip: ClipFeatures) -> Integers:
+        windows = track_windows(clip)
+        return _decide(clip, np.mean([predict_windows(head, windows.features) for head in heads], axis=0))
+
+    return read
+
+
+def read_by_averaging(classifier: Classifier) -> Reader:
+    """Return what averages the classifier's softmax: over a clip, or over each window if frames are scored."""
+
+    def read(clip: ClipFeatures) -> Integers:
+        if clip.frame_labels is None:
+            return _decide(clip, classifier(clip.features))
+        return _decide(clip, classifier(track_windows(clip).features).mean(axis=1))
+
+    return read
+
+
+def _decide(clip: ClipFeatures, probabilities: Floats) -> Integers:
+    """Return the emotion of each item of a clip from probabilities (W, 7), of its windows or samples."""
+    if clip.frame_labels is None:
+        found = int(probabilities.sum(axis=0).argmax()) if len(probabilities) else NO_FACE
+        return np.array([found], dtype=np.int64)
+    rows = spread(track_windows(clip), probabilities, frame_count=len(clip.frame_labels))
+    emotions = np.where(np.isnan(rows[:, 0]), NO_FACE, np.nan_to_num(rows).argmax(axis=1))
+    seen = np.ones(len(emotions), dtype=bool) if clip.observed is None else clip.observed
+    return np.where(seen, emotions, NO_FACE)[clip.frame_labels >= 0]
+
+
+def _truth(clip: ClipFeatures) -> Integers:
+    if clip.frame_labels is None:
+        return np.array([clip.label], dtype=np.int64)
+    return clip.frame_labels[clip.frame_labels >= 0]
+
+
+def scored_clips(corpus: CorpusFeatures) -> tuple[ClipFeatures, ...]:
+    """Return the clips to score: those of the validation part, if the corpus itself has one, or else all."""
+    validation = tuple(clip for clip in corpus.clips if "valid" in (clip.split or "").lower())
+    return validation or corpus.clips
+
+
+def score(corpus: CorpusFeatures, system: str, reader: Reader, *, seeds: Sequence[Reader] = ()) -> SystemResult:
+    """Score what `reader` makes of a corpus; `seeds` read with the same system, trained anew from other seeds."""
+    clips = scored_clips(corpus)
+    truths = [_truth(clip) for clip in clips]
+    truth = np.concatenate(truths)
+    speakers = [clip.speaker for clip, items in zip(clips, truths, strict=True) for _ in items]
+    by_frame = any(clip.frame_labels is not None for clip in clips)
+
+    def predict(reader: Reader) -> Integers:
+        return np.concatenate([reader(clip) for clip in clips])
+
+    names, confusions = confusion_by_cluster(truth, predict(reader), speakers)
+    return SystemResult(
+        corpus=corpus.title,
+        system=system,
+        unit="frame" if by_frame else "clip",
+        cluster="video" if by_frame else "speaker",
+        clusters=tuple(names),
+        confusions=confusions,
+        seeds=tuple(uar(truth, predict(seed)) for seed in seeds),
+    )
+
+
+def score_with_baselines(
+    corpus: CorpusFeatures, reader: Reader, *, seeds: Sequence[Reader] = (), classifier: Classifier
+) -> list[SystemResult]:
+    """Score heads beside averaged frames and the majority class."""
+    labels = np.concatenate([_truth(clip) for clip in scored_clips(corpus)])
+    majority = int(np.bincount(labels, minlength=len(Emotion)).argmax())
+    return [
+        score(corpus, HEAD, reader, seeds=seeds),
+        score(corpus, AVERAGE, read_by_averaging(classifier)),
+        score(corpus, MAJORITY, lambda clip: np.full(len(_truth(clip)), majority)),
+    ]
+
+
+def evaluate_loco(corpora: Mapping[str, CorpusFeatures], *, heads: Path, backbone: Path) -> EvaluationResult:
+    """Score each head of a folder, <corpus>.pt, on the corpus that it is named after and never saw.
+
+    Raises:
+        MissingWeights: there is no head for a corpus.
+        UsageError: a head's record says that it was trained on the corpus it would be scored on.
+    """
+    classifier = read_classifier(backbone)
+    files = {name: heads / f"{name}.pt" for name in corpora}
+    results = []
+    for name, corpus in corpora.items():
+        _refuse_seen(verify(files[name]), corpus)
+        results += score_with_baselines(corpus, read_with_heads([load_head(files[name])]), classifier=classifier)
+    return collect(results, corpora, weights=[backbone, *files.values()])
+
+
+def _refuse_seen(record: WeightFile | None, corpus: CorpusFeatures) -> None:
+    if record and corpus.title in record.trained_on:
+        raise UsageError(
+            f"The head {record.filename} was trained on {corpus.title}; its score there would say nothing. Give the "
+            "head that never saw it."
+        )
+
+
+def collect(
+    results: Sequence[SystemResult],
+    corpora: Mapping[str, CorpusFeatures],
+    *,
+    weights: Sequence[Path],
+    title: str = "Leave one corpus out",
+) -> EvaluationResult:
+    """Return results with all that they rest on: policies, weights, and what could not be scored."""
+    lost = {corpus.title: sum(problem.kind == UNREADABLE for problem in corpus.problems) for corpus in corpora.values()}
+    return EvaluationResult(
+        title=title,
+        results=tuple(results),
+        policies={corpus.title: corpus.policies for corpus in corpora.values()},
+        weights={path.name: hash_file(path) for path in weights},
+        notes=tuple(
+            f"{name}: {count} videos could not be read; their clips are not scored."
+            for name, count in lost.items()
+            if count
+        ),
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class FaceScores:
     """How a static classifier does on labelled faces, one view each."""
 
-    count: int  # faces, all of them scored
-    uar: float
-    war: float
-    confusion: npt.NDArray[np.int64]  # (7, 7), true emotion by predicted emotion
+    backbone: Path
+    confusion: Integers  # (7, 8), true emotion by predicted emotion
+    calibration_error: float  # expected, of the probabilities as they are
+    uncalibrated_error: float | None  # before the temperature in the backbone's record; None: it names none
+
+    @property
+    def scores(self) -> Scores:
+        """The scores of all faces."""
+        return summarise(self.confusion)
 
 
-def evaluate_faces(backbone: Path, faces: FaceImages, preprocessing: Preprocessing) -> FaceScores:
-    """Score the top emotion of the backbone's own classifier.
+def evaluate_faces(backbone: Path, faces: Iterable[tuple[Image, int]]) -> FaceScores:
+    """Score the backbone's own classifier on images that a face fills, uint8 (H, W) or (H, W, 3), with their labels.
 
     Raises:
-        WeightsError: `backbone` is no state dict of one.
+        WeightsError: `backbone` is no backbone.
+        CorpusError: there is no face.
     """
-    predicted = run_on_faces(read_backbone(backbone), faces.images, preprocessing).argmax(axis=1)
-    confusion = confusion_matrix(faces.labels, predicted, labels=range(len(Emotion)))
-    return FaceScores(len(faces), uar(faces.labels, predicted), war(faces.labels, predicted), confusion)
+    record = read_record(backbone)
+    seen: list[int] = []
+
+    def images() -> Iterator[Image]:
+        for image, label in faces:
+            seen.append(label)
+            yield image
+
+    logits = run_on_faces(load_classifier(backbone), images(), read_preprocessing(backbone))
+    labels = np.array(seen, dtype=np.int64)
+    temperature = record.temperature if record else None
+    _, confusions = confusion_by_cluster(labels, logits.argmax(axis=1), [""] * len(labels))
+    return FaceScores(
+        backbone,
+        confusions[0],
+        expected_calibration_error(softmax(logits, axis=1), labels),
+        None if temperature is None else expected_calibration_error(softmax(logits * temperature, axis=1), labels),
+    )
+
+
+def open_images(
+    scan: Scan, *, split: str | None = None, tell: Tell = lambda problem: None
+) -> Iterator[tuple[Image, int]]:
+    """Yield the images of a scan that have one of the seven emotions, with it; one that cannot be read is a problem.
+
+    Raises:
+        UnknownName: the corpus has no such split.
+    """
+    if split is not None:
+        check_name(f"split of {scan.corpus}", split, sorted({image.split for image in scan.images if image.split}))
+    for image in scan.images:
+        if image.emotion is not None and split in (None, image.split):
+            try:
+                yield image.read(), int(image.emotion)
+            except CorpusError as error:
+                tell(Problem("unreadable image", str(error)))

@@ -7,8 +7,10 @@ goes on bit for bit as if it had never stopped.
 import csv
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +21,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..engines import normalize_crops
+from ..emotions import Emotion
+from ..engines import choose_device, normalize_crops, read_backbone
 from ..errors import UsageError
+from ..faces import crop
 from ..files import whole_file
 from ..models import ResNet50
-from ..weights import Preprocessing, write_record
+from ..weights import Preprocessing, hash_file, read_preprocessing, read_record, write_record
 from .augment import augment
-from .corpora import FERPLUS_LICENSE, FERPLUS_PREPROCESSING, FaceImages, read_ferplus
+from .calibrate import calibrate
+from .corpora import FERPLUS_LICENSE, FERPLUS_PREPROCESSING, FaceImages, Scan, to_faces
 from .metrics import uar, war
 
 CHECKPOINT_SECONDS = 120.0
+BATCH_SIZE = 256  # faces at once where nothing is learned
 FEATURE_NOISE = 0.1  # the published Keras graph has GaussianNoise(0.1) before its features; here it is on them
 FEATURE_DROPOUT = 0.5  # as in the published graph, between the features and the classifier
 MAX_GRADIENT_NORM = 5.0
@@ -48,6 +54,7 @@ class FitConfig:
     smoothing: float = 0.05  # share of a target spread over all classes
     balance: float = 0.5  # a class is drawn in proportion to its frequency to this power
     average_decay: float = 0.998  # of the averaged weights, per step
+    start_sha256: str | None = None  # of the weights a run began with; None: He's random ones
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", tuple(self.sizes))
@@ -64,9 +71,11 @@ class CurvePoint:
     uar: float
 
 
-def has_bfloat16() -> bool:
-    """Say whether this processor multiplies bfloat16 faster than float32."""
-    return bool(torch.cpu._is_avx512_bf16_supported())
+def has_bfloat16(device: str = "cpu") -> bool:
+    """Say whether a device multiplies bfloat16 faster than float32."""
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def one_cycle(step: int, *, steps: int, peak: float, warm_up: float) -> float:
@@ -94,30 +103,36 @@ def initialise(model: ResNet50) -> None:
 
 
 def prepare(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Bring grey images (B, 1, S, S), 0-255, to the network's input through the recognizer's own preprocessing."""
+    """Bring images (B, 1 or 3, S, S), 0-255, to the network's input through the recognizer's own preprocessing."""
     crops = images.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()
     x = torch.from_numpy(normalize_crops(crops, preprocessing))
     return x.contiguous(memory_format=torch.channels_last)
 
 
 def run_on_faces(
-    network: Callable[[Tensor], Tensor], images: npt.NDArray[np.uint8], preprocessing: Preprocessing
+    network: Callable[[Tensor], Tensor],
+    images: Iterable[npt.NDArray[np.uint8]],
+    preprocessing: Preprocessing,
+    *,
+    device: str = "cpu",
 ) -> npt.NDArray[np.float32]:
-    """Return what `network` makes of grey faces, uint8 (N, H, W): one view each, resized to the input size."""
-    size = preprocessing.input_size
+    """Return what `network` makes of images that a face fills, uint8 (H, W) or (H, W, 3): one view of each."""
+    whole = replace(preprocessing, crop_margin=(0.0, 0.0, 0.0, 0.0))
     outputs = []
+    pending = iter(images)
     with torch.inference_mode():
-        for start in range(0, len(images), 256):
-            batch = torch.from_numpy(images[start : start + 256])[:, None].float()
-            batch = F.interpolate(batch, size=(size, size), mode="bilinear", align_corners=False)
-            outputs.append(network(prepare(batch, preprocessing)).float())
+        while batch := list(islice(pending, BATCH_SIZE)):
+            crops = np.stack([crop(image, (0, 0, image.shape[1], image.shape[0]), whole) for image in batch])
+            views = torch.from_numpy(crops if crops.ndim == 4 else crops[..., None]).permute(0, 3, 1, 2)
+            outputs.append(network(prepare(views, whole).to(device)).float().cpu())
     return torch.cat(outputs).numpy()
 
 
 def _draw(faces: FaceImages, weights: Tensor, *, size: int, config: FitConfig) -> tuple[Tensor, Tensor]:
-    """Draw one batch of augmented views (B, 1, size, size) and their smoothed targets (B, 7)."""
+    """Draw one batch of augmented views (B, 1 or 3, size, size) and their smoothed targets (B, 7)."""
     rows = torch.multinomial(weights, config.batch_size, replacement=True).numpy()
-    views = augment(torch.from_numpy(faces.images[rows])[:, None], size=size)
+    images = torch.from_numpy(faces.images[rows])
+    views = augment(images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2), size=size)
     targets = torch.from_numpy(faces.targets[rows])
     return views, targets * (1 - config.smoothing) + config.smoothing / targets.shape[1]
 
@@ -132,16 +147,17 @@ def _training_loss(model: ResNet50, x: Tensor, targets: Tensor) -> Tensor:
 class _Run:
     """The state of a training run, and its checkpoint."""
 
-    def __init__(self, path: Path, config: FitConfig) -> None:
+    def __init__(self, path: Path, config: FitConfig, start: ResNet50 | None, device: str) -> None:
         torch.manual_seed(config.seed)
-        self.path, self.config = path, config
-        self.model = ResNet50()
-        initialise(self.model)
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the stubs miss it
+        self.path, self.config, self.device = path, config, device
+        self.model = start or ResNet50()
+        if start is None:
+            initialise(self.model)
+        self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # the stubs miss it
         average = get_ema_multi_avg_fn(config.average_decay)  # type: ignore[no-untyped-call] # torch left it untyped
         self.averaged = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=device != "mps"
         )
         self.step, self.seconds = 0, 0.0
         self.curve: list[CurvePoint] = []
@@ -168,7 +184,7 @@ class _Run:
             table.writerows(state["curve"])
 
     def _load(self) -> None:
-        state: dict[str, Any] = torch.load(self.path, weights_only=True)
+        state: dict[str, Any] = torch.load(self.path, weights_only=True, map_location=self.device)
         began_with = FitConfig(**state["config"])
         if began_with != self.config:
             raise UsageError(
@@ -189,17 +205,20 @@ def fit_backbone(
     checkpoint: Path,
     preprocessing: Preprocessing,
     config: FitConfig | None = None,
+    start: ResNet50 | None = None,
+    device: str = "cpu",
     time_limit: float = math.inf,
     on_point: Callable[[CurvePoint], None] = lambda point: None,
 ) -> ResNet50 | None:
-    """Train the backbone, or go on from its checkpoint; return the averaged network.
+    """Train the backbone, from random weights or from `start`, or go on from its checkpoint; return the averaged one.
 
-    After `time_limit` s the checkpoint is written and None returned: the same call later goes on from there.
+    A run on the CPU goes on bit for bit; other devices add in another order from run to run. After `time_limit` s the
+    checkpoint is written and None returned: the same call later goes on from there.
 
     Raises:
         UsageError: the checkpoint belongs to a run with other settings.
     """
-    run = _Run(checkpoint, config or FitConfig())
+    run = _Run(checkpoint, config or FitConfig(), start, device)
     config, model = run.config, run.model
     weights = sampling_weights(train.labels, balance=config.balance)
     steps_per_pass = max(len(train) // config.batch_size, 1)
@@ -211,8 +230,8 @@ def fit_backbone(
         size = config.sizes[run.step * len(config.sizes) // steps]
         views, targets = _draw(train, weights, size=size, config=config)
         model.train()
-        with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
-            loss = _training_loss(model, prepare(views, preprocessing), targets)
+        with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=has_bfloat16(device)):
+            loss = _training_loss(model, prepare(views, preprocessing).to(device), targets.to(device))
         rate = one_cycle(run.step, steps=steps, peak=config.learning_rate, warm_up=config.warm_up)
         run.optimizer.param_groups[0]["lr"] = rate
         run.optimizer.zero_grad(set_to_none=True)
@@ -234,59 +253,99 @@ def fit_backbone(
             saved = now
         if is_late and run.step < steps:
             return None
-    averaged = run.averaged.module.eval()
+    averaged = run.averaged.module.cpu().eval()
     assert isinstance(averaged, ResNet50)
     return averaged
 
 
 def _measure(run: _Run, valid: FaceImages, preprocessing: Preprocessing, *, loss: float) -> CurvePoint:
     run.averaged.eval()
-    predicted = run_on_faces(run.averaged, valid.images, preprocessing).argmax(axis=1)
+    predicted = run_on_faces(run.averaged, valid.images, preprocessing, device=run.device).argmax(axis=1)
     return CurvePoint(run.step, run.seconds, loss, war(valid.labels, predicted), uar(valid.labels, predicted))
 
 
 def train_backbone(
-    data: Path,
+    scan: Scan,
     save: Path,
     *,
     config: FitConfig | None = None,
+    start: Path | None = None,
+    device: str = "auto",
     time_limit: float = math.inf,
     on_point: Callable[[CurvePoint], None] = lambda point: None,
 ) -> Path | None:
-    """Train on the FER+ faces under `data` and write `save`/backbone.pt with its record; return its path.
+    """Train on the faces of a scan and write `save`/backbone.pt with its record; return its path.
 
-    Beside it stand the learning curve, backbone.csv, and the checkpoint. Returns None if `time_limit` s ran out first;
-    the same call goes on from the checkpoint.
+    The network begins with random weights and reads grey faces, or begins with those in the file `start` and reads what
+    they read; in the end it is calibrated on the valid split. Beside it stand the learning curve, backbone.csv, and the
+    checkpoint. Returns None if `time_limit` s ran out first; the same call goes on from the checkpoint.
 
     Raises:
-        CorpusError: the faces are not under `data`.
+        CorpusError: there is no face to train on.
+        WeightsError: `start` is no backbone.
         UsageError: `save` holds the checkpoint of a run with other settings.
     """
-    train, valid = read_ferplus(data, "train"), read_ferplus(data, "valid")
+    preprocessing = read_preprocessing(start) if start else FERPLUS_PREPROCESSING
+    config = replace(config or FitConfig(), start_sha256=hash_file(start) if start else None)
+    train, valid = _load_faces(scan, preprocessing, seed=config.seed)
     save.mkdir(parents=True, exist_ok=True)
     model = fit_backbone(
         train,
         valid,
         checkpoint=save / "backbone.checkpoint",
-        preprocessing=FERPLUS_PREPROCESSING,
+        preprocessing=preprocessing,
         config=config,
+        start=read_backbone(start) if start else None,
+        device=choose_device(device),
         time_limit=time_limit,
         on_point=on_point,
     )
-    return None if model is None else export_backbone(model, save / "backbone.pt")
-
-
-def export_backbone(model: ResNet50, path: Path) -> Path:
-    """Write the state dict, in float16, and its record."""
-    state = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
-    with whole_file(path) as partial:
-        torch.save({name: value.contiguous() for name, value in state.items()}, partial)
-    write_record(
-        path,
-        name="backbone",
-        kind="backbone",
-        license=FERPLUS_LICENSE,
-        trained_on=("FER2013 training faces with FER+ votes",),
-        preprocessing=FERPLUS_PREPROCESSING,
+    if model is None:
+        return None
+    drawn = sampling_weights(train.labels, balance=config.balance).double().numpy()
+    calibration = calibrate(
+        model,
+        run_on_faces(model, valid.images, preprocessing),
+        valid.labels,
+        prior=np.bincount(train.labels, drawn / drawn.sum(), minlength=len(Emotion)).astype(np.float64),
     )
+    return export_backbone(
+        model,
+        save / "backbone.pt",
+        preprocessing=preprocessing,
+        license=FERPLUS_LICENSE if scan.corpus in ("FER+", "FER2013") else f"that of {scan.corpus}",
+        trained_on=(f"{scan.corpus} training faces", *_started_on(start)),
+        policies={f"{scan.corpus}.{name}": choice for name, choice in scan.policies.items()},
+        temperature=calibration.temperature,
+        logit_adjustment=calibration.adjustment,
+    )
+
+
+def _started_on(start: Path | None) -> tuple[str, ...]:
+    """Return what the weights that a run began with were trained on."""
+    record = read_record(start) if start else None
+    return record.trained_on if record else () if start is None else ("what its starting weights had seen",)
+
+
+def _load_faces(scan: Scan, preprocessing: Preprocessing, *, seed: int) -> tuple[FaceImages, FaceImages]:
+    """Return the faces to train on and those to choose by: the valid split, or else a tenth of the train split."""
+    if preprocessing.channels == "grey":
+        load = partial(to_faces, scan)  # at the 48 px that FER2013 has
+    else:
+        load = partial(to_faces, scan, side=preprocessing.input_size, channels="RGB")
+    train = load(split="train")
+    if any(image.split == "valid" for image in scan.images):
+        return train, load(split="valid")
+    order = np.random.default_rng(seed).permutation(len(train))
+    valid, rest = np.split(order, [max(len(train) // 10, 1)])
+    first, second = (FaceImages(train.images[r], train.targets[r], train.labels[r]) for r in (rest, valid))
+    return first, second
+
+
+def export_backbone(model: ResNet50, path: Path, **about: Any) -> Path:
+    """Write the state dict, in float16, and its record; `about` are the fields that the file does not tell."""
+    state = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
+    with whole_file(path) as partial_file:
+        torch.save({name: value.contiguous() for name, value in state.items()}, partial_file)
+    write_record(path, name="backbone", kind="backbone", **about)
     return path

@@ -1,12 +1,10 @@
-"""Six temporal heads, each trained on five simulated corpora and named after the one that it never saw.
+"""Temporal heads, each trained on all corpora of a study but one, and named after the one that it never saw.
 
-`train_heads` goes the whole way from a backbone file and labelled faces to TorchScript files and their scores; each
-step of it is public. No step of a head's training or choice looks at its held-out corpus. As in `fit.py`, every random
-draw of a step comes from a generator seeded by (seed, step).
+`train_heads` goes from a `Study` to TorchScript files with their records. No step of a head's training or choice looks
+at its held-out corpus. As in `fit.py`, every random draw of a step comes from a generator seeded by (seed, step).
 """
 
 import copy
-import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,21 +17,20 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..emotions import Emotion
-from ..engines import read_backbone
-from ..errors import check_name
+from ..errors import CorpusError, check_name
 from ..files import whole_file
-from ..models import LSTMHead, ResNet50
+from ..models import LSTMHead
 from ..timeline import Doubles, Floats, Integers
-from ..weights import CORPUS_NAMES, Preprocessing, hash_file, read_preprocessing, write_record
-from .augment import augment
-from .corpora import FERPLUS_LICENSE, FaceImages, read_ferplus
-from .fit import has_bfloat16, one_cycle, run_on_faces
+from ..weights import hash_file, write_record
+from .features import CorpusFeatures, cut_windows, split_speakers
+from .fit import has_bfloat16, one_cycle
 from .metrics import uar
-from .simulate import FaceFeatures, SimulatedCorpus, cut_windows, simulate_corpus
 
-CLEAR_SHARE = 0.65  # of the votes, for an expressive face to build on
 RARE = 50  # windows of an emotion in a corpus
-CHOICE_SHARE = 0.1  # of the training faces; kept apart to choose between seeds
+CHOICE_SHARE = 0.2  # of the speakers of each source; kept apart to choose between seeds
+Head = Callable[[Tensor], Tensor]  # windows (W, 10, 512) to probabilities (W, 7)
+
+LICENSE = "that of the recordings and of the backbone they were trained on"
 
 
 @dataclass(frozen=True)
@@ -50,71 +47,53 @@ class HeadConfig:
     feature_noise: float = 0.1  # as a share of the features' root mean square
     smoothing: float = 0.05  # share of a target spread over all classes
     neutral_share: float = 0.45  # of the windows drawn; the other emotions of a corpus share the rest
-    balance: float = 0.5  # ... in proportion to their number of faces to this power
     average_decay: float = 0.99  # of the averaged weights, per step
 
 
 @dataclass(frozen=True)
-class HeadScore:
-    """What a head makes of the simulated corpus that it never saw, clip by clip, beside two baselines."""
+class Study:
+    """The corpora of a leave-one-corpus-out study, by name."""
+
+    fitting: Mapping[str, CorpusFeatures]  # what a head learns from, of the corpora that are its sources
+    choosing: Mapping[str, CorpusFeatures]  # what chooses between seeds, of its sources; other speakers or faces
+    targets: Mapping[str, CorpusFeatures]  # what a head is scored on, of the corpus that it is named after
+    evidence: Doubles | None = None  # (7,), how often each emotion deserves to be drawn; None: alike
+    license: str = LICENSE
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedHead:
+    """The heads of all seeds for one held-out corpus."""
 
     held_out: str
-    seed: int
-    clips: int
-    classes: int  # that occur in the corpus
-    uar_head: float  # of the summed window probabilities
-    uar_average: float  # of the backbone's own softmax, averaged over the samples
-    uar_majority: float  # of the most frequent emotion
+    heads: tuple[LSTMHead, ...]  # one for each seed
+    best: int  # position of the one that is best on the sources
 
 
-@dataclass(frozen=True)
-class Classifier:
-    """The backbone's own last layer, which reads one face at a time."""
+def make_study(corpora: Sequence[CorpusFeatures]) -> Study:
+    """Return the study over extracted corpora: a fifth of the speakers of each is kept apart to choose between seeds.
 
-    weight: Floats  # float32 (7, 512)
-    bias: Floats  # float32 (7,)
-
-
-def select_clear(faces: FaceImages, *, share: float, limit: int, seed: int = 0) -> FaceImages:
-    """Return at most `limit` faces of each emotion whose label has at least `share` of the votes.
-
-    Neutral needs only half of them: a head must know the resting faces that look a little like something else.
+    Raises:
+        CorpusError: there is only one corpus, or one without a single face.
     """
-    votes = faces.targets[np.arange(len(faces)), faces.labels]
-    clear = votes >= np.where(faces.labels == Emotion.Neutral, 0.5, share)
-    order = np.random.default_rng(seed).permutation(len(faces))
-    rows = np.concatenate([order[clear[order] & (faces.labels[order] == emotion)][:limit] for emotion in Emotion])
-    return FaceImages(faces.images[rows], faces.targets[rows], faces.labels[rows])
+    if len(corpora) < 2:
+        raise CorpusError("Leaving one corpus out needs two corpora or more: give another --corpus NAME=FOLDER.")
+    for corpus in corpora:
+        if not any(len(clip.times) for clip in corpus.clips):
+            raise CorpusError(f"No labelled clip of {corpus.name} shows a face: look at it with 'corpora scan'.")
+    parts = {corpus.name: split_speakers(corpus, share=CHOICE_SHARE) for corpus in corpora}
+    return Study(
+        fitting={name: fitting for name, (fitting, _) in parts.items()},
+        choosing={name: choosing for name, (_, choosing) in parts.items()},
+        targets={corpus.name: corpus for corpus in corpora},
+    )
 
 
-def extract_faces(
-    model: ResNet50, faces: FaceImages, preprocessing: Preprocessing, *, views: int = 2000, seed: int = 0
-) -> FaceFeatures:
-    """Return the features of every face, and how a second random view changes those of `views` of them."""
-    features = run_on_faces(model.features, faces.images, preprocessing)
-    torch.manual_seed(seed)
-    rows = torch.randperm(len(faces))[:views].numpy()
-    viewed = augment(torch.from_numpy(faces.images[rows])[:, None], size=preprocessing.input_size)[:, 0].numpy()
-    variation = run_on_faces(model.features, viewed.astype(np.uint8), preprocessing) - features[rows]
-    return FaceFeatures(features, faces.labels, variation)
-
-
-def join_windows(corpora: Sequence[SimulatedCorpus]) -> tuple[Floats, Integers, Integers]:
+def join_windows(corpora: Sequence[CorpusFeatures]) -> tuple[Floats, Integers, Integers]:
     """Return the windows (W, 10, 512) of several corpora, their labels (W,) and the position of their corpus (W,)."""
     parts = [cut_windows(corpus) for corpus in corpora]
     groups = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     return np.concatenate([part.features for part in parts]), np.concatenate([part.labels for part in parts]), groups
-
-
-def weigh_evidence(faces: FaceFeatures, *, balance: float) -> Doubles:
-    """Return float64 (7,): how often each emotion deserves to be drawn, 1 for the one with most faces.
-
-    FER+ has twenty times as many clear faces of Anger as of Disgust. Drawn alike, the few would be known by heart, and
-    every furrowed brow read as Disgust.
-    """
-    counts = np.bincount(faces.labels, minlength=len(Emotion))
-    weights: Doubles = (counts / counts.max()) ** balance
-    return weights
 
 
 def balance_draws(
@@ -184,53 +163,12 @@ def fit_head(
     return head.eval()
 
 
-def predict_windows(head: LSTMHead, windows: Floats) -> Floats:
+def predict_windows(head: Head, windows: Floats) -> Floats:
     """Return the probabilities, float32 (W, 7), of windows (W, 10, 512)."""
     with torch.inference_mode():
         batches = [head(torch.from_numpy(windows[start : start + 512])) for start in range(0, len(windows), 512)]
-    probabilities: Floats = torch.cat(batches).numpy()
+    probabilities: Floats = torch.cat([torch.empty(0, len(Emotion)), *batches]).numpy()
     return probabilities
-
-
-def predict_clips(head: LSTMHead, corpus: SimulatedCorpus) -> Integers:
-    """Return the emotion of each clip, int64 (clips,): that of the summed window probabilities."""
-    windows = cut_windows(corpus)
-    total: Doubles = np.zeros((len(corpus.clips), len(Emotion)))
-    np.add.at(total, windows.clips, predict_windows(head, windows.features))
-    emotions: Integers = total.argmax(axis=1)
-    return emotions
-
-
-def average_frames(classifier: Classifier, corpus: SimulatedCorpus) -> Integers:
-    """Return the emotion of each clip, int64 (clips,): that of the classifier's softmax averaged over the samples."""
-    weight, bias = torch.from_numpy(classifier.weight), torch.from_numpy(classifier.bias)
-    clips = [torch.softmax(F.linear(torch.from_numpy(clip.features), weight, bias), dim=1) for clip in corpus.clips]
-    return np.array([int(probabilities.mean(dim=0).argmax()) for probabilities in clips], dtype=np.int64)
-
-
-def evaluate_head(head: LSTMHead, corpus: SimulatedCorpus, *, classifier: Classifier, seed: int = 0) -> HeadScore:
-    """Score a head on the simulated corpus that it never saw, made from faces that it never saw either."""
-    truth = corpus.labels
-    majority = np.full_like(truth, np.bincount(truth).argmax())
-    return HeadScore(
-        held_out=corpus.name,
-        seed=seed,
-        clips=len(truth),
-        classes=len(np.unique(truth)),
-        uar_head=uar(truth, predict_clips(head, corpus)),
-        uar_average=uar(truth, average_frames(classifier, corpus)),
-        uar_majority=uar(truth, majority),
-    )
-
-
-def source_corpora(corpora: Mapping[str, SimulatedCorpus], held_out: str) -> list[SimulatedCorpus]:
-    """Return all corpora but the held-out one.
-
-    Raises:
-        UnknownName: there is no corpus `held_out`.
-    """
-    check_name("simulated corpus", held_out, corpora)
-    return [corpus for name, corpus in corpora.items() if name != held_out]
 
 
 def export_head(head: LSTMHead, path: Path) -> None:
@@ -241,104 +179,64 @@ def export_head(head: LSTMHead, path: Path) -> None:
         torch.jit.save(torch.jit.script(copy.deepcopy(head)).half(), partial)
 
 
-def read_features(
-    backbone: Path, data: Path, cache: Path, *, split: str, preprocessing: Preprocessing, limit: int
-) -> FaceFeatures:
-    """Return the features of at most `limit` clear faces per emotion of a FER+ split, from the cache if they are there.
+def leave_out(corpora: Mapping[str, CorpusFeatures], held_out: str) -> list[CorpusFeatures]:
+    """Return all corpora but the held-out one.
 
-    The cache is keyed by the backbone's bytes, its preprocessing, the split and the limit.
+    Raises:
+        UnknownName: there is no corpus `held_out`.
     """
-    settings = repr((hash_file(backbone), preprocessing, split, limit, CLEAR_SHARE))
-    path = cache / f"faces-{split}-{hashlib.sha256(settings.encode()).hexdigest()[:16]}.npz"
-    if not path.is_file():
-        chosen = select_clear(read_ferplus(data, split), share=CLEAR_SHARE, limit=limit)
-        faces = extract_faces(read_backbone(backbone), chosen, preprocessing)
-        cache.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as partial:
-            np.savez(partial, features=faces.features, labels=faces.labels, variation=faces.variation)
-    with np.load(path) as arrays:
-        return FaceFeatures(arrays["features"], arrays["labels"], arrays["variation"])
+    check_name("corpus", held_out, corpora)
+    return [corpus for name, corpus in corpora.items() if name != held_out]
 
 
-def split_faces(faces: FaceFeatures, *, share: float, seed: int = 0) -> tuple[FaceFeatures, FaceFeatures]:
-    """Return the faces in two parts, the second with `share` of them and at least one face of every emotion."""
-    order = np.random.default_rng(seed).permutation(len(faces))
-    by_emotion = [order[faces.labels[order] == emotion] for emotion in np.unique(faces.labels)]
-    second = np.concatenate([rows[: max(round(share * len(rows)), 1)] for rows in by_emotion])
-    first = np.setdiff1d(order, second)
-    return (
-        replace(faces, features=faces.features[first], labels=faces.labels[first]),
-        replace(faces, features=faces.features[second], labels=faces.labels[second]),
-    )
-
-
-def simulate_all(faces: FaceFeatures, *, clips: int, seed: int) -> dict[str, SimulatedCorpus]:
-    """Return all six simulated corpora, by name."""
-    return {name: simulate_corpus(name, faces, clips=clips, seed=seed) for name in CORPUS_NAMES}
-
-
-def choose_head(heads: Sequence[LSTMHead], corpora: Sequence[SimulatedCorpus]) -> int:
-    """Return the position of the head with the best mean UAR over `corpora`, none of which may be its held-out one."""
-    scores = [np.mean([uar(corpus.labels, predict_clips(head, corpus)) for corpus in corpora]) for head in heads]
+def choose_head(heads: Sequence[LSTMHead], corpora: Sequence[CorpusFeatures]) -> int:
+    """Return the position of the head with the best mean UAR over the windows of `corpora`, which are sources."""
+    parts = [part for part in map(cut_windows, corpora) if len(part)]
+    scores = [
+        np.mean([uar(part.labels, predict_windows(head, part.features).argmax(axis=1)) for part in parts])
+        for head in heads
+    ]
     return int(np.argmax(scores))
 
 
 def train_heads(
-    backbone: Path,
-    data: Path,
+    study: Study,
     save: Path,
     *,
-    cache: Path,
+    backbone: Path,
     config: HeadConfig | None = None,
-    seeds: int = 1,
-    clips: int = 800,
-    limit: int = 2500,
-    on_score: Callable[[HeadScore], None] = lambda score: None,
-) -> list[HeadScore]:
-    """Train the six heads on simulated corpora; write `save`/<corpus>.pt and its record for each; return their scores.
+    seeds: int = 3,
+    on_head: Callable[[TrainedHead], None] = lambda trained: None,
+) -> dict[str, TrainedHead]:
+    """Train a head for each corpus that is left out; write `save`/<corpus>.pt with its record; return all by corpus.
 
-    Of `seeds` heads for each held-out corpus the one that is best on its own five sources is kept, by faces of the
-    training split that were set aside for it. Scores are on corpora simulated from at most `limit` faces per emotion of
-    the valid split.
-
-    Raises:
-        CorpusError: the faces are not under `data`.
-        WeightsError: `backbone` is no state dict of one.
+    Of `seeds` heads the one that is best on its own sources is kept, by speakers or faces set aside for that.
+    `backbone` is the file whose features they are.
     """
     config = config or HeadConfig()
-    preprocessing = read_preprocessing(backbone)
-    train, valid = (
-        read_features(backbone, data, cache, split=split, preprocessing=preprocessing, limit=limit)
-        for split in ("train", "valid")
-    )
-    layer = read_backbone(backbone).fc2
-    classifier = Classifier(layer.weight.detach().numpy(), layer.bias.detach().numpy())
-    fitting, choosing = split_faces(train, share=CHOICE_SHARE)
-    evidence = weigh_evidence(train, balance=config.balance)
-    corpora = simulate_all(fitting, clips=clips, seed=config.seed)
-    choices = simulate_all(choosing, clips=clips // 4, seed=config.seed + 1)
-    targets = simulate_all(valid, clips=clips, seed=config.seed + 2)
     save.mkdir(parents=True, exist_ok=True)
-    scores = []
-    for name in CORPUS_NAMES:
-        windows, labels, groups = join_windows(source_corpora(corpora, name))
+    trained = {}
+    for name in study.targets:
+        windows, labels, groups = join_windows(leave_out(study.fitting, name))
         configs = [replace(config, seed=config.seed + offset) for offset in range(seeds)]
-        heads = [fit_head(windows, labels, groups=groups, evidence=evidence, config=seeded) for seeded in configs]
-        best = choose_head(heads, source_corpora(choices, name)) if seeds > 1 else 0
-        _save_head(heads[best], save / f"{name}.pt", held_out=name, backbone=backbone)
-        scores.append(evaluate_head(heads[best], targets[name], classifier=classifier, seed=configs[best].seed))
-        on_score(scores[-1])
-    return scores
+        heads = [fit_head(windows, labels, groups=groups, evidence=study.evidence, config=seeded) for seeded in configs]
+        best = choose_head(heads, leave_out(study.choosing, name)) if seeds > 1 else 0
+        trained[name] = TrainedHead(name, tuple(heads), best)
+        _save_head(trained[name], save / f"{name}.pt", study=study, backbone=backbone)
+        on_head(trained[name])
+    return trained
 
 
-def _save_head(head: LSTMHead, path: Path, *, held_out: str, backbone: Path) -> None:
-    export_head(head, path)
+def _save_head(trained: TrainedHead, path: Path, *, study: Study, backbone: Path) -> None:
+    export_head(trained.heads[trained.best], path)
+    sources = leave_out(study.targets, trained.held_out)
     write_record(
         path,
-        name=held_out,
+        name=trained.held_out,
         kind="head",
-        license=FERPLUS_LICENSE,
-        trained_on=tuple(f"simulated {name}" for name in CORPUS_NAMES if name != held_out),
-        held_out=held_out,
+        license=study.license,
+        trained_on=tuple(corpus.title for corpus in sources),
+        held_out=trained.held_out,
         backbone_sha256=hash_file(backbone),
+        policies={f"{corpus.name}.{name}": choice for corpus in sources for name, choice in corpus.policies.items()},
     )

@@ -17,8 +17,9 @@ import numpy as np
 from ..emotions import Emotion
 from ..errors import CorpusError, check_name
 from ..models import FEATURES
-from ..timeline import SAMPLE_HZ, Booleans, Doubles, Floats, Integers, split_at_gaps, window_rows
+from ..timeline import SAMPLE_HZ, Booleans, Doubles, Floats, Integers
 from ..weights import CORPUS_NAMES
+from .features import ClipFeatures, CorpusFeatures
 
 VISIBLE = 0.2  # intensity under which a sample counts as Neutral
 MAX_LEAN = 0.15  # how far a resting face may resemble another emotion, below VISIBLE
@@ -161,42 +162,6 @@ def _hold(progress: Doubles, rng: np.random.Generator) -> Doubles:
 COURSES: dict[str, Shape] = {"apex": _apex, "rise": _rise, "fall": _fall, "hold": _hold}
 
 
-@dataclass(frozen=True)
-class SimulatedClip:
-    """One clip of a simulated corpus; samples without a face are absent, as they are in a track."""
-
-    times: Doubles  # float64 (T,), s
-    features: Floats  # float32 (T, 512), never negative
-    mass: Floats  # float32 (T, 7), how much each sample says for each emotion
-    label: int
-    speaker: int
-
-
-@dataclass(frozen=True)
-class SimulatedCorpus:
-    """The clips of one simulated corpus."""
-
-    name: str
-    clips: tuple[SimulatedClip, ...]
-
-    @property
-    def labels(self) -> Integers:
-        """Return the labels of the clips, int64 (clips,)."""
-        return np.array([clip.label for clip in self.clips], dtype=np.int64)
-
-
-@dataclass(frozen=True)
-class LabelledWindows:
-    """Windows of labelled clips."""
-
-    features: Floats  # float32 (W, 10, 512)
-    labels: Integers  # int64 (W,)
-    clips: Integers  # int64 (W,), 0-based position of the clip in its corpus
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
 def _make_speaker(faces: FaceFeatures, identity: float, rng: np.random.Generator) -> Speaker:
     """Choose one person's faces: alike when neutral, few per emotion, all shifted towards the person's own look."""
     rows = [np.flatnonzero(faces.labels == emotion) for emotion in Emotion]
@@ -308,8 +273,8 @@ def _freeze(faces: FaceFeatures, emotion: int, count: int, rng: np.random.Genera
 
 
 def _make_clip(
-    character: CorpusCharacter, faces: FaceFeatures, speakers: list[Speaker], rng: np.random.Generator
-) -> SimulatedClip:
+    character: CorpusCharacter, faces: FaceFeatures, speakers: list[Speaker], rng: np.random.Generator, *, name: str
+) -> ClipFeatures:
     emotion = _draw_emotion(character, rng)
     speaker = int(rng.integers(len(speakers)))
     count = round(rng.uniform(*character.seconds) * SAMPLE_HZ)
@@ -327,10 +292,11 @@ def _make_clip(
         mass[:, [emotion, wrong]] = mass[:, [wrong, emotion]]
         emotion = wrong
     found = _find_faces(count, character.missing, rng)
-    return SimulatedClip(np.flatnonzero(found) / SAMPLE_HZ, features[found], mass[found], emotion, speaker)
+    indices = np.flatnonzero(found)
+    return ClipFeatures(name, f"speaker {speaker}", emotion, indices / SAMPLE_HZ, features[found], mass[found], indices)
 
 
-def simulate_corpus(name: str, faces: FaceFeatures, *, clips: int, seed: int) -> SimulatedCorpus:
+def simulate_corpus(name: str, faces: FaceFeatures, *, clips: int, seed: int) -> CorpusFeatures:
     """Return `clips` clips of the simulated corpus `name`; the same seed gives the same clips.
 
     Raises:
@@ -344,16 +310,5 @@ def simulate_corpus(name: str, faces: FaceFeatures, *, clips: int, seed: int) ->
     character = CHARACTERS[name]
     rng = np.random.default_rng([seed, CORPUS_NAMES.index(name)])
     speakers = [_make_speaker(faces, character.identity, rng) for _ in range(character.speakers)]
-    return SimulatedCorpus(name, tuple(_make_clip(character, faces, speakers, rng) for _ in range(clips)))
-
-
-def cut_windows(corpus: SimulatedCorpus) -> LabelledWindows:
-    """Cut every clip by the recognizer's own rule; a window has the label of the emotion with most mass in it."""
-    features, labels, positions = [], [], []
-    for position, clip in enumerate(corpus.clips):
-        runs = split_at_gaps(clip.times)
-        rows = np.concatenate([run.start + window_rows(run.stop - run.start) for run in runs])  # (W, 10)
-        features.append(clip.features[rows])
-        labels.append(clip.mass[rows].sum(axis=1).argmax(axis=1))
-        positions.append(np.full(len(rows), position))
-    return LabelledWindows(np.concatenate(features), np.concatenate(labels), np.concatenate(positions))
+    made = (_make_clip(character, faces, speakers, rng, name=f"clip {number}") for number in range(clips))
+    return CorpusFeatures(name, tuple(made), is_simulated=True)

@@ -1,0 +1,157 @@
+"""The commands that measure weights: on corpora, on your own clips, on faces.
+
+As in `cli`, each command parses, makes one API call and prints what came. Everything here needs the extra [train].
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .cli_training import (
+    CACHE_OPTIONS,
+    PATH,
+    STUDY_OPTIONS,
+    add_options,
+    extract_corpora,
+    open_study,
+    print_table,
+    tell_problems,
+    tell_results,
+)
+from .emotions import Emotion
+from .weights import resolve, resolve_backbone
+
+if TYPE_CHECKING:
+    from .training.corpora.clip import Problem
+    from .training.evaluate import FaceScores
+
+AFFECTNET_VALID = 3500  # images with one of the seven emotions, 500 of each
+
+
+@click.group()
+def evaluate() -> None:
+    """Measure weights (needs the extra: pip install 'emo-affectnet[train]')."""
+
+
+@evaluate.command("loco")
+@click.option("--heads", type=PATH, help="Folder with a head for each corpus.  [default: the bundled ones]")
+@click.option("--save", type=PATH, default=Path("results"), show_default=True, help="Folder for tables and pictures.")
+@add_options(STUDY_OPTIONS)
+def evaluate_loco(heads: Path | None, save: Path, backbone: Path | None, **study: Any) -> None:
+    """Score each head on the corpus that it is named after and never saw, beside two baselines."""
+    from .training import evaluate
+
+    path = resolve_backbone(backbone=backbone)
+    targets = open_study(backbone=path, **study).targets
+    folder = heads or resolve().backbone.parent
+    tell_results(evaluate.evaluate_loco(targets, heads=folder, backbone=path), save)
+    click.echo(f"Tables, pictures and all counts are in {save}.")
+
+
+@evaluate.command("clips")
+@click.argument("labels", type=PATH, metavar="LABELS.csv")
+@click.option("--save", type=PATH, default=Path("results"), show_default=True, help="Folder for tables and pictures.")
+@click.option("--head-file", type=PATH, help="A head file instead of the mean over the bundled ones.")
+@add_options(CACHE_OPTIONS)
+def evaluate_clips(labels: Path, save: Path, head_file: Path | None, **options: Any) -> None:
+    """Score the weights on your own clips, listed in LABELS.csv: path, emotion and, if known, speaker, start, end."""
+    from .engines import load_head
+    from .training import evaluate
+    from .training.corpora import read_table
+
+    path = resolve_backbone(backbone=options["backbone"])
+    (corpus,) = extract_corpora([read_table(labels)], **{**options, "backbone": path})
+    files = [head_file] if head_file else list(resolve().heads.values())
+    results = evaluate.score_with_baselines(
+        corpus,
+        evaluate.read_with_heads([load_head(file) for file in files]),
+        classifier=evaluate.read_classifier(path),
+    )
+    title = f"{corpus.name}: {'one head' if head_file else 'mean over the bundled heads'}"
+    tell_results(evaluate.collect(results, {corpus.name: corpus}, weights=[path, *files], title=title), save)
+    click.echo(f"Tables, pictures and all counts are in {save}.")
+
+
+@evaluate.command("compare")
+@click.argument("a", type=PATH)
+@click.argument("b", type=PATH)
+def compare(a: Path, b: Path) -> None:
+    """Compare two results.json of the same items: the difference of their UAR, by a paired bootstrap."""
+    from .training.results import compare_results, read_results
+    from .training.tables import comparison_rows
+
+    print_table("b against a", comparison_rows(compare_results(read_results(a), read_results(b))))
+
+
+@evaluate.command("faces")
+@click.argument("root", type=PATH)
+@click.option("--corpus", default="FER+", show_default=True, help="What is in ROOT: a corpus of face images.")
+@click.option("--split", help="As the corpus divides itself.  [default: all]")
+@click.option(
+    "--backbone", "backbones", type=PATH, multiple=True, help="Backbones to score.  [default: the bundled one]"
+)
+@click.option("--save", type=PATH, help="Picture of the confusion matrices to write.")
+def evaluate_faces(root: Path, corpus: str, **options: Any) -> None:
+    """Score backbones on the labelled faces in the folder ROOT: the seven emotions, one view of each face."""
+    _evaluate_faces(corpus, root, **options)
+
+
+@evaluate.command("affectnet")
+@click.argument("root", type=PATH)
+@click.option(
+    "--backbone", "backbones", type=PATH, multiple=True, help="Backbones to score.  [default: the bundled one]"
+)
+@click.option("--save", type=PATH, help="Picture of the confusion matrices to write.")
+def evaluate_affectnet(root: Path, **options: Any) -> None:
+    """Score backbones on the 3,500 validation images of AffectNet in the folder ROOT, as the study did."""
+    count = _evaluate_faces("AffectNet", root, split="valid", **options)
+    if count != AFFECTNET_VALID:
+        click.echo(f"The check is on {AFFECTNET_VALID} images, 500 of each emotion; here are {count}.")
+
+
+def _evaluate_faces(
+    corpus: str, root: Path, *, split: str | None, backbones: tuple[Path, ...], save: Path | None
+) -> int:
+    """Return how many faces were scored."""
+    from .training.corpora import scan
+    from .training.evaluate import evaluate_faces as evaluate
+    from .training.evaluate import open_images
+
+    found = scan(corpus, root)
+    problems: list[Problem] = []
+    scores = []
+    for path in backbones or (resolve_backbone(),):
+        problems.clear()
+        scores.append(evaluate(path, open_images(found, split=split, tell=problems.append)))
+    _tell_faces(f"{corpus}, {split or 'all splits'}", scores, save)
+    tell_problems([*found.problems, *problems])
+    return scores[0].scores.count
+
+
+def _tell_faces(title: str, scored: "Sequence[FaceScores]", save: Path | None) -> None:
+    """Print one column of figures for each backbone and, for a single one, its confusion matrix."""
+    from .plots import plot_confusions
+
+    names = [str(each.backbone) for each in scored]
+    rows: list[tuple[str, ...]] = [("", *names)]
+    rows.append(("faces, all scored", *(str(each.scores.count) for each in scored)))
+    rows.append(("accuracy (WAR)", *(f"{each.scores.war:.1%}" for each in scored)))
+    rows.append(("UAR", *(f"{each.scores.uar:.1%}" for each in scored)))
+    for emotion in Emotion:
+        recalls = [each.scores.recalls[emotion] for each in scored]
+        rows.append((f"recall {emotion.name}", *("" if recall is None else f"{recall:.1%}" for recall in recalls)))
+    rows.append(("calibration error", *(f"{each.calibration_error:.1%}" for each in scored)))
+    before = ("" if each.uncalibrated_error is None else f"{each.uncalibrated_error:.1%}" for each in scored)
+    rows.append(("... without the temperature", *before))
+    print_table(title, rows)
+    if len(scored) == 1:
+        emotions = [emotion.name for emotion in Emotion]
+        counts = [
+            (name, *map(str, row)) for name, row in zip(emotions, scored[0].confusion[:, : len(Emotion)], strict=True)
+        ]
+        print_table("Counts: truth by row, prediction by column", [("", *emotions), *counts])
+    if save:
+        plot_confusions([(each.backbone.name, each.confusion) for each in scored], save)
+        click.echo(f"The picture is {save}.")

@@ -1,0 +1,314 @@
+"""The commands that look at corpora and train weights.
+
+As in `cli`, each command parses, makes one API call and prints what came. Everything here needs the extra [train].
+"""
+
+import functools
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from .errors import EmoAffectNetError, UsageError
+from .weights import resolve_backbone
+
+if TYPE_CHECKING:
+    from .training.corpora.clip import Problem, Scan
+    from .training.features import CorpusFeatures
+    from .training.fit import CurvePoint
+    from .training.heads import Study, TrainedHead
+    from .training.results import EvaluationResult
+
+EXTRA_TRAIN = ("sklearn", "scipy", "PIL")  # what only training and evaluation need
+PATH = click.Path(path_type=Path)
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class _TellsErrors(click.Command):
+    """Turns the library's errors into one sentence and their exit code."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except EmoAffectNetError as error:
+            click.echo(f"Error: {error}", err=True)
+            context.exit(error.exit_code)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in EXTRA_TRAIN:
+                raise
+            click.echo(f"Error: {error.name} is not installed: pip install 'emo-affectnet[train]'", err=True)
+            context.exit(1)
+
+
+class Command(_TellsErrors):
+    """A command by itself."""
+
+
+class Group(_TellsErrors, click.Group):
+    """A group of commands."""
+
+
+@click.group()
+def corpora() -> None:
+    """Look at labelled corpora on your disk (needs the extra: pip install 'emo-affectnet[train]')."""
+
+
+@corpora.command("list")
+def list_corpora() -> None:
+    """Show each corpus, the layout that is expected of it and the choices that are open."""
+    from .training.corpora import CORPORA
+
+    for corpus in CORPORA.values():
+        click.secho(corpus.name, bold=True)
+        click.echo(f"  {corpus.layout}")
+        for name, policy in corpus.policies.items():
+            choices = ", ".join(policy.choices) or "a number from 0 to 1"
+            click.echo(f"  {name}: {policy.question} {choices}  [default: {policy.default}]")
+
+
+@corpora.command("scan")
+@click.argument("name")
+@click.argument("root", type=PATH)
+@click.option("--policy", "policies", multiple=True, metavar="NAME=CHOICE", help="How to read what is open.")
+def scan_corpus(name: str, root: Path, policies: tuple[str, ...]) -> None:
+    """Count what is in the corpus NAME in the folder ROOT: clips, speakers, seconds, classes, policies, problems."""
+    from .training.corpora import scan
+    from .training.features import measure_seconds
+
+    found = scan(name, root, dict(_split_pair(policy, "NAME=CHOICE") for policy in policies))
+    seconds, unreadable = measure_seconds(found)
+    _tell_scan(found, seconds, unreadable)
+
+
+def _split_pair(text: str, form: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise UsageError(f"Expected {form}, but {text!r} came.")
+    return name, value
+
+
+def _tell_scan(found: "Scan", seconds: float, unreadable: "list[Problem]") -> None:
+    unit = "clips" if found.clips else "images"
+    labelled = sum(found.emotions.values())
+    click.echo(f"{found.corpus} in {found.root}")
+    click.echo(f"{len(found.clips) or len(found.images)} {unit}, {labelled} of them with one of the seven emotions")
+    if found.clips:
+        click.echo(f"{len(found.speakers)} speakers, {seconds:.0f} s in labelled clips")
+    for (label, emotion), count in sorted(found.counts.items(), key=str):
+        click.echo(f"  {label:24} {count:7d}  {emotion.name if emotion is not None else 'left out'}")
+    for emotion, count in sorted(found.frame_emotions.items()):
+        click.echo(f"  frames of {emotion.name:14} {count:7d}")
+    for policy, choice in found.policies.items():
+        click.echo(f"  policy {policy}: {choice}")
+    for difference in found.differences:
+        click.echo(f"  {difference}")
+    tell_problems([*found.problems, *unreadable])
+
+
+def tell_problems(problems: "Sequence[Problem]") -> None:
+    click.echo("1 problem" if len(problems) == 1 else f"{len(problems)} problems")
+    for kind in sorted({problem.kind for problem in problems}):
+        places = [problem.where for problem in problems if problem.kind == kind]
+        more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+        click.echo(f"  {kind} ({len(places)}): {', '.join(places[:3])}{more}")
+
+
+CACHE_OPTIONS = (
+    click.option("--backbone", type=PATH, help="The backbone whose features are read.  [default: the bundled one]"),
+    click.option(
+        "--cache", type=PATH, default=Path("runs/features"), show_default=True, help="Folder that keeps features."
+    ),
+    click.option("--jobs", type=int, default=os.cpu_count() or 1, show_default="processors", help="Videos at once."),
+)
+STUDY_OPTIONS = (
+    click.option(
+        "--corpus", "roots", multiple=True, metavar="NAME=FOLDER", help="A corpus of the study; give each of them."
+    ),
+    click.option("--policy", "policies", multiple=True, metavar="CORPUS.NAME=CHOICE", help="How to read what is open."),
+    click.option("--simulate-from", "data", type=PATH, help="Folder of FER+ faces: SIMULATE the six corpora instead."),
+    click.option("--clips", type=int, default=800, show_default=True, help="Clips of each simulated corpus."),
+    *CACHE_OPTIONS,
+)
+
+
+def add_options(options: Sequence[Callable[[Function], Function]]) -> Callable[[Function], Function]:
+    def decorate(command: Function) -> Function:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def open_study(
+    *,
+    roots: Sequence[str],
+    policies: Sequence[str],
+    data: Path | None,
+    clips: int,
+    backbone: Path,
+    cache: Path,
+    jobs: int,
+) -> "Study":
+    from .training.corpora import scan
+    from .training.heads import make_study
+    from .training.stills import simulate_study
+
+    if bool(roots) == (data is not None):
+        raise UsageError("Give the corpora of the study: --corpus NAME=FOLDER for each, or --simulate-from FOLDER.")
+    if data is not None:
+        return simulate_study(backbone, data, cache, clips=clips)
+    chosen: dict[str, dict[str, str]] = {}
+    for policy in policies:
+        name, choice = _split_pair(policy, "CORPUS.NAME=CHOICE")
+        corpus, _, name = name.rpartition(".")
+        chosen.setdefault(corpus, {})[name] = choice
+    named = dict(_split_pair(root, "NAME=FOLDER") for root in roots)
+    strangers = [corpus for corpus in chosen if corpus not in named]
+    if strangers:
+        raise UsageError(f"There is a policy for {strangers[0] or 'no corpus'}, but no --corpus of that name.")
+    scans = [scan(name, Path(root), chosen.get(name)) for name, root in named.items()]
+    return make_study(extract_corpora(scans, backbone=backbone, cache=cache, jobs=jobs))
+
+
+def extract_corpora(scans: "Sequence[Scan]", *, backbone: Path, cache: Path, jobs: int) -> "list[CorpusFeatures]":
+    """Read the clips of scanned corpora, with a bar, and tell what was found."""
+    from .recognizer import EmotionRecognizer
+    from .training.features import extract
+
+    recognizer = functools.partial(EmotionRecognizer, backbone_file=backbone)
+    with _bar("Reading videos") as on_progress:
+        corpora = extract(scans, recognizer=recognizer, cache=cache, jobs=jobs, on_progress=on_progress)
+    for corpus in corpora:
+        seen = sum(len(clip.times) > 0 for clip in corpus.clips)
+        click.echo(f"{corpus.name}: {len(corpus.clips)} labelled clips, {seen} with a face")
+        tell_problems(corpus.problems)
+    return corpora
+
+
+@contextmanager
+def _bar(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar with the time that is left, on a terminal only."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(description, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+@click.group()
+def train() -> None:
+    """Train weights of your own (needs the extra: pip install 'emo-affectnet[train]')."""
+
+
+@train.command("backbone")
+@click.argument("root", type=PATH)
+@click.option("--corpus", default="FER+", show_default=True, help="What is in ROOT: a corpus of face images.")
+@click.option("--policy", "policies", multiple=True, metavar="NAME=CHOICE", help="How to read what is open.")
+@click.option("--save", type=PATH, default=Path("weights/mine"), show_default=True, help="Folder for the weights.")
+@click.option(
+    "--start", type=PATH, help="Backbone to begin with, such as the published one.  [default: random weights]"
+)
+@click.option("--passes", type=int, default=18, show_default=True, help="Passes over the faces.")
+@click.option("--learning-rate", type=float, default=1e-3, show_default=True, help="At the peak of its one cycle.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random draw.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+@click.option("--time-limit", type=float, help="Minutes after which to stop; the same command goes on from there.")
+def train_backbone(
+    root: Path,
+    corpus: str,
+    policies: tuple[str, ...],
+    save: Path,
+    start: Path | None,
+    device: str,
+    time_limit: float | None,
+    **settings: Any,
+) -> None:
+    """Train the backbone on the labelled faces in the folder ROOT; a run that was stopped goes on."""
+    from .plots import plot_learning_curve
+    from .training import fit
+    from .training.corpora import scan
+
+    def tell(point: "CurvePoint") -> None:
+        click.echo(
+            f"step {point.step}: loss {point.loss:.3f}, valid accuracy {point.accuracy:.1%}, "
+            f"UAR {point.uar:.1%}, {point.seconds / 60:.0f} min"
+        )
+
+    path = fit.train_backbone(
+        scan(corpus, root, dict(_split_pair(policy, "NAME=CHOICE") for policy in policies)),
+        save,
+        config=fit.FitConfig(**settings),
+        start=start,
+        device=device,
+        time_limit=math.inf if time_limit is None else 60 * time_limit,
+        on_point=tell,
+    )
+    if (save / "backbone.csv").is_file():
+        plot_learning_curve(save / "backbone.csv", save / "backbone.png")
+    click.echo(f"The backbone is {path}." if path else "Time is up; give the same command again to go on.")
+
+
+@train.command("heads")
+@click.option("--save", type=PATH, default=Path("weights/mine"), show_default=True, help="Folder for the weights.")
+@click.option("--seeds", type=int, default=3, show_default=True, help="Heads to train for each corpus.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The first of the seeds.")
+@click.option("--steps", type=int, default=500, show_default=True, help="Batches of 128 windows for each head.")
+@add_options(STUDY_OPTIONS)
+def train_heads(save: Path, seeds: int, seed: int, steps: int, backbone: Path | None, **study: Any) -> None:
+    """Train one head for each corpus, on all the others.
+
+    Of several seeds the one is kept that is best on its own sources; the corpus left out has no say in it.
+    """
+    from .training import evaluate, heads
+
+    path = resolve_backbone(backbone=backbone)
+    opened = open_study(backbone=path, **study)
+    classifier = evaluate.read_classifier(path)
+    results = []
+
+    def tell(trained: "TrainedHead") -> None:
+        target = opened.targets[trained.held_out]
+        readers = [evaluate.read_with_heads([head]) for head in trained.heads]
+        scored = evaluate.score_with_baselines(target, readers[trained.best], seeds=readers, classifier=classifier)
+        results.extend(scored)
+        click.echo(f"{target.title}: " + ", ".join(f"{each.system} {each.scores.uar:.1%}" for each in scored) + " UAR")
+
+    config = heads.HeadConfig(seed=seed, steps=steps)
+    heads.train_heads(opened, save, backbone=path, config=config, seeds=seeds, on_head=tell)
+    files = [path, *(save / f"{name}.pt" for name in opened.targets)]
+    tell_results(evaluate.collect(results, opened.targets, weights=files), save / "results")
+    click.echo(f"The heads are in {save}, their scores in {save / 'results'}.")
+
+
+def tell_results(result: "EvaluationResult", save: Path) -> None:
+    """Print the table and write it, with a picture of the heads' confusion matrices."""
+    from .plots import plot_confusions
+    from .training.tables import brief_rows, confusion_items, remarks, write_results
+
+    print_table(result.title, brief_rows(result))
+    for remark in remarks(result):
+        click.echo(remark)
+    write_results(result, save)
+    plot_confusions(confusion_items(result), save / "confusions.png")
+
+
+def print_table(title: str, rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows of text, the first of them the header; the first two columns give way on a narrow terminal."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    header, *body = rows
+    table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0), title_justify="left")
+    for number, name in enumerate(header):
+        table.add_column(name, justify="left" if number < 2 else "right", no_wrap=number > 1)
+    for row in body:
+        table.add_row(*row)
+    Console().print(table)
