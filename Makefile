@@ -1,13 +1,27 @@
-# demo: the main job on the bundled clips · test: the whole suite · check: format, lint, types, tests · bench: figures
+# demo: the main job on the bundled clips · loco-demo: the whole study on tiny corpora made for it
+# test: the whole suite · check: format, lint, types, tests · bench: speed and memory
+# evaluate-bundled DATA=folder: the figures of MODEL_CARD.md, from FER+ faces that are not part of the project
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench clean
+LOCO := runs/loco-demo
+LOCO_CORPORA := $(foreach name,RAVDESS CREMA-D SAVEE RAMAS IEMOCAP Aff-Wild2,--corpus $(name)=$(LOCO)/corpora/$(name))
+RUN := $(BIN)/python -m emo_affectnet
+
+.PHONY: demo loco-demo test check bench evaluate-bundled clean
 
 demo: $(VENV)/.run
 	$(BIN)/python run.py --path_video video/ --path_save report/
 	@echo "One CSV per video in report/, and report/summary.csv with one row each."
+
+loco-demo: $(VENV)/.dev
+	rm -rf $(LOCO)
+	$(BIN)/python scripts/make_demo_corpora.py $(LOCO)/corpora
+	$(RUN) corpora scan CREMA-D $(LOCO)/corpora/CREMA-D
+	$(RUN) train heads $(LOCO_CORPORA) --cache $(LOCO)/features --save $(LOCO)/heads --seeds 1 --steps 60
+	$(RUN) evaluate loco $(LOCO_CORPORA) --cache $(LOCO)/features --heads $(LOCO)/heads --save $(LOCO)/results
+	@echo "These corpora are animated portraits of one person: the figures show the road, and mean nothing else."
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
@@ -20,6 +34,14 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/speed.py
+
+evaluate-bundled: $(VENV)/.dev
+	@test -d "$(DATA)" || { echo "Give the folder of the FER+ faces: make evaluate-bundled DATA=folder"; exit 2; }
+	$(RUN) evaluate faces $(DATA) --split valid
+	$(RUN) evaluate faces $(DATA) --split test --save runs/evaluation/ferplus.png
+	$(RUN) evaluate faces $(DATA) --corpus FER2013 --split test
+	$(RUN) evaluate loco --simulate-from $(DATA) --save runs/evaluation/loco
+	$(RUN) evaluate clips benchmarks/demo_clips.csv --save runs/evaluation/clips
 
 clean:
 	rm -rf $(VENV) report build *.egg-info
