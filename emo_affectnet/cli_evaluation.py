@@ -17,6 +17,7 @@ from .cli_training import (
     extract_corpora,
     open_study,
     print_table,
+    read_policies,
     tell_problems,
     tell_results,
 )
@@ -88,6 +89,7 @@ def compare(a: Path, b: Path) -> None:
 @evaluate.command("faces")
 @click.argument("root", type=PATH)
 @click.option("--corpus", default="FER+", show_default=True, help="What is in ROOT: a corpus of face images.")
+@click.option("--policy", "policies", multiple=True, metavar="NAME=CHOICE", help="How to read what is open.")
 @click.option("--split", help="As the corpus divides itself.  [default: all]")
 @click.option(
     "--backbone", "backbones", type=PATH, multiple=True, help="Backbones to score.  [default: the bundled one]"
@@ -106,20 +108,26 @@ def evaluate_faces(root: Path, corpus: str, **options: Any) -> None:
 @click.option("--save", type=PATH, help="Picture of the confusion matrices to write.")
 def evaluate_affectnet(root: Path, **options: Any) -> None:
     """Score backbones on the 3,500 validation images of AffectNet in the folder ROOT, as the study did."""
-    count = _evaluate_faces("AffectNet", root, split="valid", **options)
+    count = _evaluate_faces("AffectNet", root, policies=(), split="valid", **options)
     if count != AFFECTNET_VALID:
         click.echo(f"The check is on {AFFECTNET_VALID} images, 500 of each emotion; here are {count}.")
 
 
 def _evaluate_faces(
-    corpus: str, root: Path, *, split: str | None, backbones: tuple[Path, ...], save: Path | None
+    corpus: str,
+    root: Path,
+    *,
+    policies: tuple[str, ...],
+    split: str | None,
+    backbones: tuple[Path, ...],
+    save: Path | None,
 ) -> int:
     """Return how many faces were scored."""
     from .training.corpora import scan
     from .training.evaluate import evaluate_faces as evaluate
     from .training.evaluate import open_images
 
-    found = scan(corpus, root)
+    found = scan(corpus, root, read_policies(policies))
     problems: list[Problem] = []
     scores = []
     for path in backbones or (resolve_backbone(),):

@@ -79,9 +79,14 @@ def scan_corpus(name: str, root: Path, policies: tuple[str, ...]) -> None:
     from .training.corpora import scan
     from .training.features import measure_seconds
 
-    found = scan(name, root, dict(_split_pair(policy, "NAME=CHOICE") for policy in policies))
+    found = scan(name, root, read_policies(policies))
     seconds, unreadable = measure_seconds(found)
     _tell_scan(found, seconds, unreadable)
+
+
+def read_policies(policies: Sequence[str]) -> dict[str, str]:
+    """Return choices by the names of their policies, from texts such as calm=drop."""
+    return dict(_split_pair(policy, "NAME=CHOICE") for policy in policies)
 
 
 def _split_pair(text: str, form: str) -> tuple[str, str]:
@@ -242,7 +247,7 @@ def train_backbone(
         )
 
     path = fit.train_backbone(
-        scan(corpus, root, dict(_split_pair(policy, "NAME=CHOICE") for policy in policies)),
+        scan(corpus, root, read_policies(policies)),
         save,
         config=fit.FitConfig(**settings),
         start=start,

@@ -220,7 +220,7 @@ def test_header_and_broken_line_of_a_folder_are_known_apart(tmp_path: Path) -> N
 
 
 # Image 0 to 3 are the same in all three splits: valid's are in test, train's are in both.
-@pytest.mark.parametrize(("dedup", "kept"), [("none", 4), ("within", 4), ("cross", 1)])
+@pytest.mark.parametrize(("dedup", "kept"), [("none", 4), ("within", 4), ("cross", 1), ("unseen", 2)])
 def test_copies_across_splits_are_told_and_dropped_on_demand(dedup: str, kept: int, tmp_path: Path) -> None:
     found = scan("FER+", make_ferplus_packages(tmp_path), {"dedup": dedup})
     assert found.problem_counts == {"copy in a later split": 8}

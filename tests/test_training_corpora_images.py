@@ -11,6 +11,7 @@ from corpus_trees import (
     make_affectnet_npy,
     make_fer2013_csv,
     make_fer2013_folders,
+    make_ferplus_packages,
     make_rafdb,
     picture,
     pixels,
@@ -172,7 +173,9 @@ def test_fer2013_pixels_that_are_none_are_told(text: str, tmp_path: Path) -> Non
 
 # Rows 0 and 2 are one image in train, which 4 shows again in test; row 1 of train is row 3 of valid.
 @pytest.mark.parametrize(
-    ("dedup", "dropped"), [("none", []), ("within", ["2"]), ("cross", ["0", "1", "2"])], ids=["none", "within", "cross"]
+    ("dedup", "dropped"),
+    [("none", []), ("within", ["2"]), ("cross", ["0", "1", "2"]), ("unseen", ["2", "3", "4"])],
+    ids=["none", "within", "cross", "unseen"],
 )
 def test_fer2013_copies_are_told_always_and_dropped_by_the_policy(
     dedup: str, dropped: list[str], tmp_path: Path
@@ -181,6 +184,14 @@ def test_fer2013_copies_are_told_always_and_dropped_by_the_policy(
     assert [image.name for image in found.images if image.emotion is None] == [f"fer2013/{row}" for row in dropped]
     assert len(found.images) == 6
     assert found.problem_counts == {"copy within a split": 1, "copy in a later split": 2, "unreadable label line": 2}
+
+
+def test_packages_give_fer2013_its_original_labels_in_our_order(tmp_path: Path) -> None:
+    found = scan("FER2013", make_ferplus_packages(tmp_path))
+    train = [(image.label, image.emotion) for image in found.images if image.split == "train"]
+    expected = [("unlabelled", None), ("neutral", Emotion.Neutral), ("happy", Emotion.Happiness)]
+    assert train[:3] == expected  # -1, 0, 1
+    assert found.images[2].read()[0, 0].tolist() == [2, 2, 2]
 
 
 def test_fer2013_folders_merge_the_two_test_sets_under_a_name_of_its_own(tmp_path: Path) -> None:

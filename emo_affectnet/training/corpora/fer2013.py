@@ -37,8 +37,9 @@ _ORDER = ("train", "valid", PUBLIC_AND_PRIVATE, "test")  # an image stays in the
 _TABLES = ("fer2013.csv", "icml_face_data.csv", "train.csv", "test.csv")  # the first is the whole corpus
 
 DEDUP = Policy(
-    "Which copies of an image are left out: none, those within a split, or also those that a later split has?",
-    ("none", "within", "cross"),
+    "Which copies of an image are left out: none, those within a split, also those that a later split has (cross: to "
+    "train honestly), or also those that an earlier split has (unseen: to score what was trained with copies)?",
+    ("none", "within", "cross", "unseen"),
     "none",
 )
 
@@ -58,20 +59,24 @@ def fingerprint(content: bytes | npt.NDArray[np.uint8]) -> bytes:
 
 def drop_copies(images: Sequence[Fingerprinted], dedup: str, tell: Tell) -> Iterator[LabelledImage]:
     """Yield all images, without an emotion those that the policy `dedup` leaves out; tell of every copy."""
-    last_split: dict[bytes, int] = {}
+    ranks: dict[bytes, list[int]] = {}  # of the splits that have an image
     for one in images:
-        last_split[one.digest] = max(last_split.get(one.digest, 0), _ORDER.index(one.image.split or _ORDER[0]))
+        ranks.setdefault(one.digest, []).append(_ORDER.index(one.image.split or _ORDER[0]))
     seen = set()
     for one in images:
-        split = one.image.split or _ORDER[0]
-        is_first = (one.digest, split) not in seen
-        seen.add((one.digest, split))
-        is_last = last_split[one.digest] == _ORDER.index(split)
+        rank = _ORDER.index(one.image.split or _ORDER[0])
+        is_first = (one.digest, rank) not in seen
+        seen.add((one.digest, rank))
+        is_last_split, is_first_split = rank == max(ranks[one.digest]), rank == min(ranks[one.digest])
         if not is_first:
             tell(Problem("copy within a split", one.image.name))
-        elif not is_last:
+        elif not is_last_split:
             tell(Problem("copy in a later split", one.image.name))
-        is_dropped = (dedup != "none" and not is_first) or (dedup == "cross" and not is_last)
+        is_dropped = (
+            (dedup != "none" and not is_first)
+            or (dedup == "cross" and not is_last_split)
+            or (dedup == "unseen" and not is_first_split)
+        )
         yield replace(one.image, emotion=None) if is_dropped else one.image
 
 
