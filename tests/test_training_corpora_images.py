@@ -46,8 +46,13 @@ def test_affectnet_lines_that_cannot_be_used_are_told(tmp_path: Path) -> None:
     assert [where.rpartition(":")[2] for where in found.examples("unreadable label line")] == ["6", "7"]
 
 
-def test_affectnet_face_is_cut_out_and_its_box_held_inside_the_picture(tmp_path: Path) -> None:
+def test_affectnet_face_is_the_whole_image_as_in_the_published_check(tmp_path: Path) -> None:
     images = by_name(scan("AffectNet", make_affectnet_csv(tmp_path)))
+    assert images["1/a.jpg"].read().shape[:2] != (4, 4)
+
+
+def test_affectnet_face_is_cut_out_on_demand_and_its_box_held_inside_the_picture(tmp_path: Path) -> None:
+    images = by_name(scan("AffectNet", make_affectnet_csv(tmp_path), {"crop": "box"}))
     assert images["1/a.jpg"].read().shape == (4, 4, 3)
     assert images["1/b.JPG"].read().shape == (10, 20, 3)  # x, y from -2, 40 wide and high
     assert images["1/c.jpg"].read().shape == (8, 8, 3)  # NULL: the whole picture
@@ -75,7 +80,7 @@ def test_affectnet_box_outside_the_picture_is_no_face(tmp_path: Path) -> None:
             "Manually_Annotated_file_lists/validation.csv": "a.jpg,20,20,8,8,1;2,0,0,0\n",
         },
     )
-    (image,) = scan("AffectNet", tmp_path).images
+    (image,) = scan("AffectNet", tmp_path, {"crop": "box"}).images
     with pytest.raises(CorpusError, match=r"said to be at \(20, 20, 28, 28\), but the picture has \(8, 8\) pixels"):
         image.read()
 

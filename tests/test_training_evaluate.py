@@ -13,6 +13,7 @@ from emo_affectnet.emotions import Emotion
 from emo_affectnet.errors import CorpusError, MissingWeights, UsageError
 from emo_affectnet.models import LSTMHead, ResNet50
 from emo_affectnet.timeline import Windows, spread
+from emo_affectnet.training import evaluate as evaluate_module
 from emo_affectnet.training.corpora.clip import LabelledImage, Problem, Scan
 from emo_affectnet.training.evaluate import (
     AVERAGE,
@@ -212,6 +213,19 @@ def test_a_backbone_is_scored_by_its_top_emotion_on_every_face(backbone) -> None
         predicted = model.eval()(x - 129.4).argmax(dim=1).numpy()
     expected = np.bincount(predicted, minlength=7)
     assert result.confusion.sum(axis=0)[:7].tolist() == expected.tolist()
+
+
+def test_a_published_backbone_reads_the_nearest_pixel_as_in_the_published_check(backbone, monkeypatch) -> None:
+    seen = []
+    run = evaluate_module.run_on_faces
+    monkeypatch.setattr(
+        evaluate_module, "run_on_faces", lambda network, images, how: seen.append(how) or run(network, images, how)
+    )
+    monkeypatch.setattr(evaluate_module, "read_preprocessing", lambda path: GREY)
+    evaluate_faces(backbone, make_images(7))
+    record(backbone)
+    evaluate_faces(backbone, make_images(7))
+    assert [how.interpolation for how in seen] == ["nearest", "area"]
 
 
 def test_the_calibration_error_is_told_with_and_without_the_recorded_temperature(backbone) -> None:

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from numpy.lib.format import read_array
 
-from .clip import UNREADABLE_LINE, Choices, Corpus, LabelledImage, Problem, Tell
+from .clip import UNREADABLE_LINE, Choices, Corpus, LabelledImage, Policy, Problem, Tell
 from .pictures import read_picture
 from .tree import FileNames, emotion_named, find_named, has_content, or_tell, read_lines, read_rows
 
@@ -47,7 +47,7 @@ def _csv_images(root: Path, table: Path) -> Path:
     return next((home / _CSV_IMAGES for home in homes if (home / _CSV_IMAGES).is_dir()), root / _CSV_IMAGES)
 
 
-def _read_affectnet_csv(root: Path, path: Path, tell: Tell) -> Iterator[LabelledImage]:
+def _read_affectnet_csv(root: Path, path: Path, crop: str, tell: Tell) -> Iterator[LabelledImage]:
     """Yield the faces of one list; its header is left out where it has one, which only one of the two lists has."""
     split = _CSV_SPLITS[path.name.casefold()]
     names = FileNames()
@@ -64,9 +64,8 @@ def _read_affectnet_csv(root: Path, path: Path, tell: Tell) -> Iterator[Labelled
         if image is None:
             tell(Problem("missing image", f"{where}: {cells[0]}"))
             continue
-        yield LabelledImage(
-            "AffectNet", cells[0], label, emotion_named(label), partial(read_picture, image, box), split=split
-        )
+        read = partial(read_picture, image, box if crop == "box" else None)
+        yield LabelledImage("AffectNet", cells[0], label, emotion_named(label), read, split=split)
 
 
 def _read_scalar(file: BinaryIO) -> object:
@@ -102,7 +101,7 @@ def _find_affectnet(root: Path, policies: Choices, tell: Tell) -> Iterator[Label
     tables = [path for name in _CSV_SPLITS for path in find_named(root, name, tell, depth=2, skip=_HEAVY)]
     sets = [path for name in _NPY_SPLITS for path in find_named(root, name, tell, depth=1, skip=_HEAVY)]
     for path in tables:
-        yield from _read_affectnet_csv(root, path, tell)
+        yield from _read_affectnet_csv(root, path, policies["crop"], tell)
     for path in sets:
         if tables:
             tell(Problem("npy release beside the csv release, not read", str(path)))
@@ -115,6 +114,13 @@ AFFECTNET = Corpus(
     f"Manually_Annotated_file_lists/<training|validation>.csv with {_CSV_IMAGES}/<folder>/<image>, or "
     "<train_set|val_set>/annotations/<id>_exp.npy with <train_set|val_set>/images/<id>.jpg",
     find_images=_find_affectnet,
+    policies={
+        "crop": Policy(
+            "Is a face of the csv release its whole image, as the published check reads it, or what is in its box?",
+            ("whole", "box"),
+            "whole",
+        )
+    },
     expected={label: number + _AFFECTNET_VALID for label, number in _AFFECTNET_TRAIN.items()},
 )
 
