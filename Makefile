@@ -19,9 +19,9 @@ loco-demo: $(VENV)/.dev
 	rm -rf $(LOCO)
 	$(BIN)/python scripts/make_demo_corpora.py $(LOCO)/corpora
 	$(RUN) corpora scan CREMA-D $(LOCO)/corpora/CREMA-D
-	$(RUN) train heads $(LOCO_CORPORA) --cache $(LOCO)/features --save $(LOCO)/heads --seeds 1 --steps 60
+	$(RUN) train heads $(LOCO_CORPORA) --cache $(LOCO)/features --save $(LOCO)/heads --seeds 1 --steps 100
 	$(RUN) evaluate loco $(LOCO_CORPORA) --cache $(LOCO)/features --heads $(LOCO)/heads --save $(LOCO)/results
-	@echo "These corpora are animated portraits of one person: the figures show the road, and mean nothing else."
+	@echo "These corpora are animations of one portrait: the figures show the road, and mean nothing else."
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest

@@ -99,7 +99,7 @@ def _split_pair(text: str, form: str) -> tuple[str, str]:
 def _tell_scan(found: "Scan", seconds: float, unreadable: "list[Problem]") -> None:
     unit = "clips" if found.clips else "images"
     labelled = sum(found.emotions.values())
-    click.echo(f"{found.corpus} in {found.root}")
+    click.echo(f"{'simulated ' if found.is_simulated else ''}{found.corpus} in {found.root}")
     click.echo(f"{len(found.clips) or len(found.images)} {unit}, {labelled} of them with one of the seven emotions")
     if found.clips:
         click.echo(f"{len(found.speakers)} speakers, {seconds:.0f} s in labelled clips")
@@ -127,7 +127,13 @@ CACHE_OPTIONS = (
     click.option(
         "--cache", type=PATH, default=Path("runs/features"), show_default=True, help="Folder that keeps features."
     ),
-    click.option("--jobs", type=int, default=os.cpu_count() or 1, show_default="processors", help="Videos at once."),
+    click.option(
+        "--jobs",
+        type=click.IntRange(min=1),
+        default=os.cpu_count() or 1,
+        show_default="processors",
+        help="Videos at once.",
+    ),
 )
 STUDY_OPTIONS = (
     click.option(
@@ -135,7 +141,9 @@ STUDY_OPTIONS = (
     ),
     click.option("--policy", "policies", multiple=True, metavar="CORPUS.NAME=CHOICE", help="How to read what is open."),
     click.option("--simulate-from", "data", type=PATH, help="Folder of FER+ faces: SIMULATE the six corpora instead."),
-    click.option("--clips", type=int, default=800, show_default=True, help="Clips of each simulated corpus."),
+    click.option(
+        "--clips", type=click.IntRange(min=1), default=800, show_default=True, help="Clips of each simulated corpus."
+    ),
     *CACHE_OPTIONS,
 )
 
@@ -190,7 +198,7 @@ def extract_corpora(scans: "Sequence[Scan]", *, backbone: Path, cache: Path, job
         corpora = extract(scans, recognizer=recognizer, cache=cache, jobs=jobs, on_progress=on_progress)
     for corpus in corpora:
         seen = sum(len(clip.times) > 0 for clip in corpus.clips)
-        click.echo(f"{corpus.name}: {len(corpus.clips)} labelled clips, {seen} with a face")
+        click.echo(f"{corpus.title}: {len(corpus.clips)} labelled clips, {seen} with a face")
         tell_problems(corpus.problems)
     return corpora
 
@@ -220,7 +228,7 @@ def train() -> None:
 @click.option(
     "--start", type=PATH, help="Backbone to begin with, such as the published one.  [default: random weights]"
 )
-@click.option("--passes", type=int, default=18, show_default=True, help="Passes over the faces.")
+@click.option("--passes", type=click.IntRange(min=1), default=18, show_default=True, help="Passes over the faces.")
 @click.option("--learning-rate", type=float, default=1e-3, show_default=True, help="At the peak of its one cycle.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random draw.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
@@ -262,9 +270,13 @@ def train_backbone(
 
 @train.command("heads")
 @click.option("--save", type=PATH, default=Path("weights/mine"), show_default=True, help="Folder for the weights.")
-@click.option("--seeds", type=int, default=3, show_default=True, help="Heads to train for each corpus.")
+@click.option(
+    "--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Heads to train for each corpus."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="The first of the seeds.")
-@click.option("--steps", type=int, default=500, show_default=True, help="Batches of 128 windows for each head.")
+@click.option(
+    "--steps", type=click.IntRange(min=1), default=500, show_default=True, help="Batches of 128 windows for each head."
+)
 @add_options(STUDY_OPTIONS)
 def train_heads(save: Path, seeds: int, seed: int, steps: int, backbone: Path | None, **study: Any) -> None:
     """Train one head for each corpus, on all the others.

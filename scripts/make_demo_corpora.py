@@ -29,6 +29,7 @@ from demo_studio import (
 from make_demo_videos import Image
 
 from emo_affectnet.emotions import Emotion
+from emo_affectnet.training.corpora import STAND_IN
 
 NTSC = 30_000 / 1001  # Hz
 REST_SECONDS = 0.6  # between two intervals of one recording
@@ -295,6 +296,7 @@ def main(save: Path, clips: int, seed: int) -> None:
     studio = open_studio()
     for index, (name, write) in enumerate(WRITERS.items()):
         written = write(studio, save / name, count=clips, rng=np.random.default_rng([seed, index]))
+        (save / name / STAND_IN).write_text(f"Animated portraits in the layout of {name}.\n", encoding="utf-8")
         contents = f"{written.clips:3} labelled clips  {written.speakers} speakers  {written.seconds:5.1f} s of video"
         click.echo(f"{name:<10}{contents}")
 

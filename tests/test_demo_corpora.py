@@ -227,20 +227,20 @@ def test_the_whole_study_runs_on_them_from_the_files_to_the_table(corpora: Path,
     few = ["--seeds=1", "--steps=2", "--jobs=2"]
     trained = CliRunner().invoke(main, ["train", "heads", f"--save={heads}", *study, *few], catch_exceptions=False)
     assert trained.exit_code == 0
-    assert f"RAVDESS: {CLIPS} labelled clips, {CLIPS} with a face" in trained.output
+    assert f"simulated RAVDESS: {CLIPS} labelled clips, {CLIPS} with a face" in trained.output
     read = sorted(path.name for path in (tmp_path / "cache").iterdir())
     scored = CliRunner().invoke(main, ["evaluate", "loco", f"--heads={heads}", f"--save={save}", *study, "--jobs=1"])
     assert scored.exit_code == 0
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == read  # nothing was read twice
     assert sorted(path.name for path in save.iterdir()) == ["confusions.png", "results.json", "table.csv", "table.md"]
     again, first = (read_results(path) for path in (save, heads / "results"))
-    assert {each.corpus for each in again.results} == set(FACTS)
-    assert again.policies["IEMOCAP"] == {"exc": "happiness", "fru": "drop", "side": "auto"}
+    assert {each.corpus for each in again.results} == {f"simulated {name}" for name in FACTS}
+    assert again.policies["simulated IEMOCAP"] == {"exc": "happiness", "fru": "drop", "side": "auto"}
     for one, other in zip(first.results, again.results, strict=True):
         assert one.confusion.sum() == other.confusion.sum()
         assert np.abs(one.confusion - other.confusion).sum() <= 0.1 * one.confusion.sum()  # fp16 on disk
     record = read_record(heads / "SAVEE.pt")
     assert record is not None
-    assert record.trained_on == tuple(name for name in FACTS if name != "SAVEE")
+    assert record.trained_on == tuple(f"simulated {name}" for name in FACTS if name != "SAVEE")
     assert record.policies is not None
     assert record.policies["RAVDESS.calm"] == "drop"

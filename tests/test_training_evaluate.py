@@ -1,5 +1,6 @@
 """Heads are scored on what they never saw, beside baselines; nothing that was not seen is left out of the count."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +194,13 @@ def test_videos_that_could_not_be_read_are_named_with_the_scores(tmp_path, backb
     train_heads(study, tmp_path / "heads", backbone=backbone, config=TINY, seeds=1)
     result = evaluate_loco(study.targets, heads=tmp_path / "heads", backbone=backbone)
     assert result.notes == ("SAVEE: 2 videos could not be read; their clips are not scored.",)
+
+
+def test_results_of_heads_from_simulated_corpora_say_so(tmp_path, backbone) -> None:
+    corpora = [replace(make_corpus(name), is_simulated=True) for name in ("RAVDESS", "SAVEE")]
+    train_heads(make_study(corpora), tmp_path / "heads", backbone=backbone, config=TINY, seeds=1)
+    result = evaluate_loco({"SAVEE": make_corpus("SAVEE")}, heads=tmp_path / "heads", backbone=backbone)
+    assert result.notes == ("The heads were trained on simulated corpora.",)
 
 
 def make_images(count: int) -> list[tuple[np.ndarray, int]]:

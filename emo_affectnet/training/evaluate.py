@@ -23,7 +23,7 @@ from .features import UNREADABLE, ClipFeatures, CorpusFeatures, track_windows
 from .fit import run_on_faces
 from .heads import Head, predict_windows
 from .metrics import NO_FACE, Scores, confusion_by_cluster, expected_calibration_error, summarise, uar
-from .results import HEAD, EvaluationResult, SystemResult
+from .results import HEAD, SIMULATED, EvaluationResult, SystemResult
 
 AVERAGE, MAJORITY = "averaged frames", "majority class"
 
@@ -160,16 +160,20 @@ def collect(
 ) -> EvaluationResult:
     """Return results with all that they rest on: policies, weights, and what could not be scored."""
     lost = {corpus.title: sum(problem.kind == UNREADABLE for problem in corpus.problems) for corpus in corpora.values()}
+    notes = [
+        f"{name}: {count} videos could not be read; their clips are not scored."
+        for name, count in lost.items()
+        if count
+    ]
+    records = [record for path in weights if (record := read_record(path))]
+    if any(source.startswith(SIMULATED) for record in records for source in record.trained_on):
+        notes.append("The heads were trained on simulated corpora.")
     return EvaluationResult(
         title=title,
         results=tuple(results),
         policies={corpus.title: corpus.policies for corpus in corpora.values()},
         weights={path.name: hash_file(path) for path in weights},
-        notes=tuple(
-            f"{name}: {count} videos could not be read; their clips are not scored."
-            for name, count in lost.items()
-            if count
-        ),
+        notes=tuple(notes),
     )
 
 

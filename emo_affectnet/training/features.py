@@ -41,6 +41,7 @@ from ..weights import hash_file
 from .corpora.clip import Clip, Problem, Scan
 from .corpora.pictures import read_picture
 from .metrics import NO_FACE
+from .results import SIMULATED
 
 NOBODY = FaceTrack(
     track_id=1,
@@ -89,7 +90,7 @@ class CorpusFeatures:
     @property
     def title(self) -> str:
         """Return the name under which results show it: nobody may take a simulated corpus for the real one."""
-        return f"simulated {self.name}" if self.is_simulated else self.name
+        return f"{SIMULATED}{self.name}" if self.is_simulated else self.name
 
     @property
     def labels(self) -> Integers:
@@ -258,7 +259,7 @@ def _assemble(scan: Scan, found: Mapping[Source, Path | str]) -> CorpusFeatures:
             reading = load_reading(where)
             cut.update((clip.name, cut_clip(clip, reading)) for clip in clips)
     kept = tuple(cut[clip.name] for clip in _labelled(scan) if clip.name in cut)
-    return CorpusFeatures(scan.corpus, kept, policies=dict(scan.policies), problems=tuple(problems))
+    return CorpusFeatures(scan.corpus, kept, scan.is_simulated, dict(scan.policies), tuple(problems))
 
 
 def _read_all(

@@ -49,6 +49,7 @@ __all__ = [
     "FERPLUS_LICENSE",
     "FERPLUS_PREPROCESSING",
     "FERPLUS_SPLITS",
+    "STAND_IN",
     "Choices",
     "Clip",
     "Corpus",
@@ -76,6 +77,7 @@ CORPORA: dict[str, Corpus] = {
     )
 }  # fmt: skip
 
+STAND_IN = "SIMULATED.txt"  # a file of this name in the root says that the corpus is made up
 _NO_SIGN = {UNKNOWN_NAME, UNREADABLE_LINE, UNREADABLE_TABLE}
 _NAMES_SHOWN = 5
 
@@ -127,7 +129,16 @@ def scan(name: str, root: Path, policies: Mapping[str, str] | None = None) -> Sc
     clips = corpus.find_clips(root, chosen, problems.append) if corpus.find_clips else ()
     images = corpus.find_images(root, chosen, problems.append) if corpus.find_images else ()
     kept_clips, kept_images = _keep_first(clips, problems.append), _keep_first(images, problems.append)
-    found = Scan(name, root, chosen, kept_clips, kept_images, tuple(problems), corpus.expected)
+    found = Scan(
+        name,
+        root,
+        chosen,
+        kept_clips,
+        kept_images,
+        tuple(problems),
+        corpus.expected,
+        is_simulated=(root / STAND_IN).is_file(),
+    )
     if not found.items and not found.problem_counts.keys() - _NO_SIGN:
         raise _wrong_root(found, corpus)
     return found

@@ -95,6 +95,7 @@ class Scan:
     images: tuple[LabelledImage, ...]
     problems: tuple[Problem, ...]
     expected: Mapping[str, int] = field(default_factory=dict)  # published counts by label
+    is_simulated: bool = False  # only the layout is that of the corpus
 
     @property
     def items(self) -> tuple[Clip | LabelledImage, ...]:
