@@ -39,6 +39,7 @@ evaluate-bundled: $(VENV)/.dev
 	@test -d "$(DATA)" || { echo "Give the folder of the FER+ faces: make evaluate-bundled DATA=folder"; exit 2; }
 	$(RUN) evaluate faces $(DATA) --split valid
 	$(RUN) evaluate faces $(DATA) --split test --save runs/evaluation/ferplus.png
+	$(RUN) evaluate faces $(DATA) --split test --policy dedup=unseen
 	$(RUN) evaluate faces $(DATA) --corpus FER2013 --split test
 	$(RUN) evaluate loco --simulate-from $(DATA) --save runs/evaluation/loco
 	$(RUN) evaluate clips benchmarks/demo_clips.csv --save runs/evaluation/clips

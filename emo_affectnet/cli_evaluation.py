@@ -161,5 +161,8 @@ def _tell_faces(title: str, scored: "Sequence[FaceScores]", save: Path | None) -
         ]
         print_table("Counts: truth by row, prediction by column", [("", *emotions), *counts])
     if save:
-        plot_confusions([(each.backbone.name, each.confusion) for each in scored], save)
+        titles = [
+            f"{each.backbone.name}: {title}\nUAR {each.scores.uar:.1%} · WAR {each.scores.war:.1%}" for each in scored
+        ]
+        plot_confusions([(name, each.confusion) for name, each in zip(titles, scored, strict=True)], save)
         click.echo(f"The picture is {save}.")
