@@ -3,7 +3,7 @@
 As in `cli`, each command parses, makes one API call and prints what came. Everything here needs the extra [train].
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +15,19 @@ from .cli_training import (
     STUDY_OPTIONS,
     add_options,
     extract_corpora,
-    open_study,
     print_table,
     read_policies,
+    scan_corpora,
     tell_problems,
     tell_results,
 )
 from .emotions import Emotion
-from .weights import resolve, resolve_backbone
+from .weights import resolve, resolve_backbone, verify
 
 if TYPE_CHECKING:
     from .training.corpora.clip import Problem
     from .training.evaluate import FaceScores
+    from .training.features import CorpusFeatures
 
 AFFECTNET_VALID = 3500  # images with one of the seven emotions, 500 of each
 
@@ -45,10 +46,30 @@ def evaluate_loco(heads: Path | None, save: Path, backbone: Path | None, **study
     from .training import evaluate
 
     path = resolve_backbone(backbone=backbone)
-    targets = open_study(backbone=path, **study).targets
     folder = heads or resolve().backbone.parent
+    targets = _open_targets(heads=folder, backbone=path, **study)
     tell_results(evaluate.evaluate_loco(targets, heads=folder, backbone=path), save)
     click.echo(f"Tables, pictures and all counts are in {save}.")
+
+
+def _open_targets(
+    *,
+    heads: Path,
+    roots: Sequence[str],
+    policies: Sequence[str],
+    data: Path | None,
+    clips: int,
+    **reading: Any,
+) -> "Mapping[str, CorpusFeatures]":
+    """Return the corpora to score on, one or more; a head that is missing is told before any video is read."""
+    from .training.stills import simulate_study
+
+    scans = scan_corpora(roots, policies, data=data)
+    if data is not None:
+        return simulate_study(reading["backbone"], data, reading["cache"], clips=clips).targets
+    for scan in scans:
+        verify(heads / f"{scan.corpus}.pt")
+    return {corpus.name: corpus for corpus in extract_corpora(scans, **reading)}
 
 
 @evaluate.command("clips")

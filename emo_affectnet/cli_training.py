@@ -158,23 +158,29 @@ def add_options(options: Sequence[Callable[[Function], Function]]) -> Callable[[
 
 
 def open_study(
-    *,
-    roots: Sequence[str],
-    policies: Sequence[str],
-    data: Path | None,
-    clips: int,
-    backbone: Path,
-    cache: Path,
-    jobs: int,
+    *, roots: Sequence[str], policies: Sequence[str], data: Path | None, clips: int, **reading: Any
 ) -> "Study":
-    from .training.corpora import scan
+    """Return the study of the given corpora, or of simulated ones."""
     from .training.heads import make_study
     from .training.stills import simulate_study
 
+    scans = scan_corpora(roots, policies, data=data)
+    if data is not None:
+        return simulate_study(reading["backbone"], data, reading["cache"], clips=clips)
+    return make_study(extract_corpora(scans, **reading))
+
+
+def scan_corpora(roots: Sequence[str], policies: Sequence[str], *, data: Path | None) -> "list[Scan]":
+    """Return the scans of the corpora given as NAME=FOLDER; none if they are to be simulated from `data`.
+
+    Raises:
+        UsageError: neither or both are given, or a policy for a corpus that is not.
+        CorpusError: a folder is not laid out as its corpus.
+    """
+    from .training.corpora import scan
+
     if bool(roots) == (data is not None):
         raise UsageError("Give the corpora of the study: --corpus NAME=FOLDER for each, or --simulate-from FOLDER.")
-    if data is not None:
-        return simulate_study(backbone, data, cache, clips=clips)
     chosen: dict[str, dict[str, str]] = {}
     for policy in policies:
         name, choice = _split_pair(policy, "CORPUS.NAME=CHOICE")
@@ -184,8 +190,7 @@ def open_study(
     strangers = [corpus for corpus in chosen if corpus not in named]
     if strangers:
         raise UsageError(f"There is a policy for {strangers[0] or 'no corpus'}, but no --corpus of that name.")
-    scans = [scan(name, Path(root), chosen.get(name)) for name, root in named.items()]
-    return make_study(extract_corpora(scans, backbone=backbone, cache=cache, jobs=jobs))
+    return [scan(name, Path(root), chosen.get(name)) for name, root in named.items()]
 
 
 def extract_corpora(scans: "Sequence[Scan]", *, backbone: Path, cache: Path, jobs: int) -> "list[CorpusFeatures]":

@@ -138,6 +138,31 @@ def test_a_study_that_is_not_one_is_refused_in_a_sentence(arguments: tuple[str, 
     assert told in result.stderr
 
 
+def test_a_missing_head_is_told_before_any_video_is_read(tmp_path: Path, make_video: MakeVideo) -> None:
+    make_savee(tmp_path / "savee", make_video("b.mp4").read_bytes())
+    study = ("--corpus", f"SAVEE={tmp_path / 'savee'}", "--cache", tmp_path / "cache")
+    result = invoke(main, "evaluate", "loco", *study, "--heads", tmp_path)
+    assert result.exit_code == 1
+    assert "Expected a weight file at" in result.stderr
+    assert not (tmp_path / "cache").exists()
+
+
+def test_one_corpus_can_be_scored_with_its_own_bundled_head(tmp_path: Path, make_video: MakeVideo) -> None:
+    make_savee(tmp_path / "savee", make_video("b.mp4").read_bytes())
+    study = ("--corpus", f"SAVEE={tmp_path / 'savee'}", "--cache", tmp_path / "cache", "--jobs", 1)
+    result = invoke(main, "evaluate", "loco", *study, "--save", tmp_path / "results")
+    assert result.exit_code == 0, result.output
+    assert "The heads were trained on simulated corpora." in result.output
+    assert "0.0" in result.output  # no clip shows a face, and each counts as wrong
+
+
+def test_a_backbone_is_not_trained_on_videos(tmp_path: Path, make_video: MakeVideo) -> None:
+    make_savee(tmp_path / "savee", make_video("b.mp4").read_bytes())
+    for command in (("train", "backbone"), ("evaluate", "faces")):
+        result = invoke(main, *command, tmp_path / "savee", "--corpus", "SAVEE")
+        assert (result.exit_code, "SAVEE is a corpus of videos" in result.stderr) == (1, True)
+
+
 def test_corpora_scan_counts_and_names_everything(tmp_path: Path, make_video: MakeVideo) -> None:
     make_ravdess(tmp_path / "ravdess", make_video("a.mp4").read_bytes())
     result = invoke(main, "corpora", "scan", "RAVDESS", tmp_path / "ravdess", "--policy", "calm=neutral")

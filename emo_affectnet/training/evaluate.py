@@ -14,11 +14,12 @@ from scipy.special import softmax  # type: ignore[import-untyped]  # scipy has n
 
 from ..emotions import Emotion
 from ..engines import load_classifier, load_head, read_backbone
-from ..errors import CorpusError, UsageError, check_name
+from ..errors import CorpusError, UsageError
 from ..faces import Image
 from ..timeline import Floats, Integers, spread
 from ..weights import WeightFile, hash_file, read_preprocessing, read_record, verify
 from .corpora.clip import Problem, Scan, Tell
+from .corpora.pictures import check_split
 from .features import UNREADABLE, ClipFeatures, CorpusFeatures, track_windows
 from .fit import run_on_faces
 from .heads import Head, predict_windows
@@ -228,10 +229,10 @@ def open_images(
     """Yield the images of a scan that have one of the seven emotions, with it; one that cannot be read is a problem.
 
     Raises:
+        CorpusError: the scan is of a corpus of videos.
         UnknownName: the corpus has no such split.
     """
-    if split is not None:
-        check_name(f"split of {scan.corpus}", split, sorted({image.split for image in scan.images if image.split}))
+    check_split(scan, split)
     for image in scan.images:
         if image.emotion is not None and split in (None, image.split):
             try:

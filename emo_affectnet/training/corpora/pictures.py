@@ -66,6 +66,19 @@ def _fit(picture: Picture, *, side: int, mode: str) -> npt.NDArray[np.uint8]:
     return np.array(image)
 
 
+def check_split(scan: Scan, split: str | None) -> None:
+    """Raise unless the scan holds images, and some of the `split` where one is named.
+
+    Raises:
+        CorpusError: it is of a corpus of videos.
+        UnknownName: the corpus has no such split.
+    """
+    if scan.clips and not scan.images:
+        raise CorpusError(f"{scan.corpus} is a corpus of videos; a backbone is trained and scored on images of faces.")
+    if split is not None:
+        check_name(f"split of {scan.corpus}", split, sorted({image.split for image in scan.images if image.split}))
+
+
 def _warn(problem: Problem) -> None:
     logger.warning("%s: %s", problem.kind, problem.where)
 
@@ -83,8 +96,7 @@ def to_faces(
         CorpusError: there is no image to load.
     """
     check_name("kind of channels", channels, _MODES)
-    if split is not None:
-        check_name(f"split of {scan.corpus}", split, sorted({image.split for image in scan.images if image.split}))
+    check_split(scan, split)
     chosen = [image for image in scan.images if image.emotion is not None and split in (None, image.split)]
     images = np.empty((len(chosen), side, side, *([3] if channels == "RGB" else [])), np.uint8)
     loaded: list[LabelledImage] = []
