@@ -97,9 +97,11 @@ def _split_pair(text: str, form: str) -> tuple[str, str]:
 
 
 def _tell_scan(found: "Scan", seconds: float, unreadable: "list[Problem]") -> None:
+    from .training.results import SIMULATED
+
     unit = "clips" if found.clips else "images"
     labelled = sum(found.emotions.values())
-    click.echo(f"{'simulated ' if found.is_simulated else ''}{found.corpus} in {found.root}")
+    click.echo(f"{SIMULATED if found.is_simulated else ''}{found.corpus} in {found.root}")
     click.echo(f"{len(found.clips) or len(found.images)} {unit}, {labelled} of them with one of the seven emotions")
     if found.clips:
         click.echo(f"{len(found.speakers)} speakers, {seconds:.0f} s in labelled clips")

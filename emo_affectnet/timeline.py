@@ -110,12 +110,15 @@ def split_at_gaps(times: Doubles) -> list[slice]:
     return [slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False) if start < stop]
 
 
+def track_rows(times: Doubles) -> Integers:
+    """Return int64 (W, 10): the sightings, times (T,) s, in each window; none reaches across an absence."""
+    rows = (run.start + window_rows(run.stop - run.start) for run in split_at_gaps(times))
+    return np.concatenate([np.empty((0, WINDOW), np.int64), *rows])
+
+
 def slide(track: FaceTrack) -> Windows:
     """Cut a track into windows; none reaches across an absence."""
-    runs = split_at_gaps(track.times)
-    rows = np.concatenate(
-        [np.empty((0, WINDOW), np.int64), *(run.start + window_rows(run.stop - run.start) for run in runs)]
-    )
+    rows = track_rows(track.times)
     frames = track.frame_indices[rows]
     return Windows(track.features[rows], frames[:, 0], frames[:, -1])
 

@@ -6,6 +6,7 @@ label, a labelled frame is an item, and its emotion that of the report's row. An
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,7 @@ def score(corpus: CorpusFeatures, system: str, reader: Reader, *, seeds: Sequenc
     speakers = [clip.speaker for clip, items in zip(clips, truths, strict=True) for _ in items]
     by_frame = any(clip.frame_labels is not None for clip in clips)
 
+    @cache  # the reader that is scored is one of the seeds'
     def predict(reader: Reader) -> Integers:
         return np.concatenate([reader(clip) for clip in clips])
 

@@ -33,8 +33,7 @@ from ..timeline import (
     find_observed,
     sample_stride,
     slide,
-    split_at_gaps,
-    window_rows,
+    track_rows,
 )
 from ..video import probe
 from ..weights import hash_file
@@ -110,18 +109,11 @@ class LabelledWindows:
         return len(self.labels)
 
 
-def clip_rows(clip: ClipFeatures) -> Integers:
-    """Return int64 (W, 10): the samples of a clip's windows, by the recognizer's own rule."""
-    runs = split_at_gaps(clip.times) if len(clip.times) else []
-    rows = [run.start + window_rows(run.stop - run.start) for run in runs]
-    return np.concatenate([np.empty((0, 10), np.int64), *rows])
-
-
 def cut_windows(corpus: CorpusFeatures) -> LabelledWindows:
     """Cut every clip into windows; each has the label of the emotion with most mass in it, and none without any."""
     features, labels, positions = [np.empty((0, 10, 512), np.float32)], [np.empty(0, np.int64)], []
     for position, clip in enumerate(corpus.clips):
-        rows = clip_rows(clip)
+        rows = track_rows(clip.times)
         mass = clip.mass[rows].sum(axis=1)  # (W, 7)
         said = mass.any(axis=1)
         features.append(clip.features[rows[said]])

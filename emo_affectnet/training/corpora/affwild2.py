@@ -10,14 +10,13 @@ from pathlib import Path
 
 from ...emotions import Emotion
 from ...faces import View
-from .clip import UNKNOWN_NAME, UNREADABLE_LINE, Choices, Clip, Corpus, Policy, Problem, Tell
+from .clip import HALVES, UNKNOWN_NAME, UNREADABLE_LINE, Choices, Clip, Corpus, Policy, Problem, Tell
 from .tree import emotion_named, find_files, find_named, first_with_content, index_videos, read_lines
 
 _UNLABELLED = -1
 _OTHER = "other"
 _SPLITS = {"train_set": "train", "validation_set": "valid", "test_set": "test"}
 _IMAGE_FOLDERS = ("cropped_aligned", "cropped")
-_HALVES = {"left": View(right=0.5), "right": View(left=0.5)}
 
 
 def _read_classes(header: str, *, other: str) -> dict[str, int] | None:
@@ -77,7 +76,7 @@ def _annotations(root: Path, tell: Tell) -> Iterator[tuple[Path, str]]:
 def _split_name(name: str) -> tuple[str, View | None]:
     """Return the name of the video and the part of it that shows the annotated person."""
     source, _, side = name.rpartition("_")
-    return (source, _HALVES[side]) if source and side in _HALVES else (name, None)
+    return (source, HALVES[side]) if source and side in HALVES else (name, None)
 
 
 class _Pictures:

@@ -17,6 +17,8 @@ UNKNOWN_NAME = "name of another pattern"
 UNREADABLE_LINE = "unreadable label line"
 UNREADABLE_TABLE = "unreadable table"
 
+HALVES = {"left": View(right=0.5), "right": View(left=0.5)}  # of a picture that two people share
+
 
 @dataclass(frozen=True)
 class Clip:

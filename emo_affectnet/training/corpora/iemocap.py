@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...emotions import Emotion
-from ...faces import View
-from .clip import UNKNOWN_NAME, UNREADABLE_LINE, Choices, Clip, Corpus, Policy, Problem, Tell
+from .clip import HALVES, UNKNOWN_NAME, UNREADABLE_LINE, Choices, Clip, Corpus, Policy, Problem, Tell
 from .tree import find_files, find_named, first_with_content, index_videos, read_lines
 
 _DIALOG = re.compile(r"(Ses\d\d)([FM])_\w+")
@@ -28,9 +27,6 @@ _EMOTIONS = {
     "dis": Emotion.Disgust,
     "ang": Emotion.Anger,
 }
-
-# The one who wears the markers sits in the left half of the picture, by three independent readers of the corpus.
-_HALVES = {"left": View(right=0.5), "right": View(left=0.5)}
 
 
 @dataclass(frozen=True)
@@ -109,6 +105,7 @@ def _find(root: Path, policies: Choices, tell: Tell) -> Iterator[Clip]:
 
 
 def _clip(utterance: _Utterance, video: Path, emotion: Emotion | None, side: str) -> Clip:
+    # The one who wears the markers sits in the left half of the picture, by three independent readers of the corpus.
     half = ("left" if utterance.is_marked else "right") if side == "auto" else side
     return Clip(
         "IEMOCAP",
@@ -119,7 +116,7 @@ def _clip(utterance: _Utterance, video: Path, emotion: Emotion | None, side: str
         emotion,
         start=utterance.start,
         end=utterance.end,
-        view=_HALVES[half],
+        view=HALVES[half],
     )
 
 
