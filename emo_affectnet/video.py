@@ -1,4 +1,4 @@
-"""Video files: a path goes in, facts (`probe`) or frames in order (`read_frames`) come out; images become a file.
+"""Video files: a path goes in, facts (`probe`) or frames in order (`read_frames`) come out.
 
 Lives here: media time (seconds from PTS, on the clock that a player shows), the frame rate, rotation and colour.
 An image is RGB uint8 (H, W, 3), contiguous and upright. FFmpeg is given the bytes of the one file that was asked for
@@ -10,7 +10,6 @@ from __future__ import annotations  # av.Packet takes its type argument in annot
 import errno
 import logging
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -41,7 +40,6 @@ GRID_TOLERANCE = 0.5  # frame intervals
 
 COMPLETE_SHARE = 0.98  # of the frames an index promises; some count a frame that was never stored
 _READ_SIZE = 1 << 18  # bytes per call from FFmpeg into Python
-_WRITE_CLOCK = 90_000  # Hz, the least resolution of written times: the clock of MPEG systems
 
 _POINTERS = {  # the first bytes of texts that only say where a video is
     b"version https://git-lfs": ("it is a git-lfs pointer, not the video itself", "run `git lfs pull`"),
@@ -65,6 +63,8 @@ class VideoInfo:
     has_audio: bool
     is_constant_rate: bool  # every frame is within GRID_TOLERANCE of its place at `fps`
     is_complete: bool = True  # the file holds the frames that its index promises, where it has one
+    tick: Fraction = Fraction(1, 90_000)  # s, the unit in which the file counts time; by default that of MPEG systems
+    bit_rate: float | None = None  # of the picture, bits per s
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,14 +96,15 @@ def probe(path: FilePath) -> VideoInfo:
         VideoError: the file is missing, is no video, or none of its frames can be decoded.
     """
     first: av.VideoFrame | None = None
-    held = 0  # packets, those included that an edit list cuts off
+    held = size = 0  # packets, those included that an edit list cuts off, and their bytes
     shown: list[tuple[int | None, int]] = []  # (PTS, duration) of each packet, in ticks of the stream
-    with _open_video(path) as (container, stream):
-        start = _start(container, stream)
+    with open_video(path) as (container, stream):
+        start = find_start(container, stream)
         for packet in _packets(container, stream, path):
             if first is None:
                 first = next(iter(_decode(packet)), None)
             held += packet.size > 0
+            size += packet.size
             if _holds_frame(packet):
                 shown.append((packet.pts, packet.duration or 0))
         if first is None:
@@ -120,6 +121,8 @@ def probe(path: FilePath) -> VideoInfo:
             has_audio=bool(container.streams.audio),
             is_constant_rate=is_constant_rate,
             is_complete=held >= COMPLETE_SHARE * stream.frames,
+            tick=cast(Fraction, stream.time_base),
+            bit_rate=8 * size / duration if duration else None,
         )
 
 
@@ -133,9 +136,9 @@ def read_frames(path: FilePath) -> Iterator[Frame]:
         VideoError: the file is missing, is no video, or none of its frames can be decoded.
     """
     index = packet_count = 0
-    with _open_video(path) as (container, stream):
+    with open_video(path) as (container, stream):
         stream.thread_type = "AUTO"
-        time_base, rate, start = cast(Fraction, stream.time_base), stream.average_rate, _start(container, stream)
+        time_base, rate, start = cast(Fraction, stream.time_base), stream.average_rate, find_start(container, stream)
         interval = float(1 / rate) if rate else 0.0
         time = -interval
         for packet in _packets(container, stream, path):
@@ -148,111 +151,6 @@ def read_frames(path: FilePath) -> Iterator[Frame]:
         raise _no_video(path, *_NO_FRAMES)
     if index < packet_count:
         logger.warning('"%s": %d of %d packets gave no frame; skipped.', path, packet_count - index, packet_count)
-
-
-class VideoWriter:
-    """Write RGB images as an H.264 mp4, with AAC sound when `audio_rate` is given.
-
-    The file appears when the `with` block ends well; when it does not, nothing stays. The colours that every player
-    shows need even sides: an odd one is written one pixel longer, its last row or column repeated.
-
-    Raises:
-        UsageError: a size or rate is not above 0.
-        VideoError: on entering, writing or leaving, when the file cannot be written.
-    """
-
-    def __init__(
-        self, path: FilePath, *, width: int, height: int, fps: float, audio_rate: int | None = None, crf: int = 20
-    ) -> None:
-        if min(width, height, fps) <= 0:
-            raise UsageError(f"A video needs a size and a rate above 0, not {width}x{height} px at {fps} fps.")
-        self._path = Path(path)
-        self._part = self._path.absolute().with_name(f".{uuid.uuid4().hex}.mp4")
-        self._shape = (height, width, 3)
-        rate = Fraction(fps).limit_denominator(1001)  # the denominator of 29.97, which is 30000/1001
-        self._interval = 1 / rate  # s
-        self._tick = Fraction(1, rate.numerator * -(-_WRITE_CLOCK // rate.numerator))  # s; an interval is whole ticks
-        self._last_pts, self._next_time, self._sample_count = -1, Fraction(0), 0  # ticks, s, samples
-        self._container = av.open(f"file:{self._part}", "w", format="mp4", options={"movflags": "faststart"})
-        self._video = self._container.add_stream("libx264", rate=rate, options={"crf": str(crf)})
-        self._video.width, self._video.height = width + width % 2, height + height % 2
-        self._video.pix_fmt = "yuv420p"
-        self._video.codec_context.time_base = self._video.time_base = self._tick
-        self._audio = None if audio_rate is None else self._container.add_stream("aac", rate=audio_rate, layout="mono")
-
-    def __enter__(self) -> VideoWriter:
-        with self._guarded():
-            self._container.start_encoding()
-        return self
-
-    def write(self, image: Image, *, time: float | None = None) -> None:
-        """Add an RGB uint8 (height, width, 3) image, shown from `time` s on, or from one interval after the last.
-
-        Raises:
-            UsageError: the image has another shape, or `time` does not come after the last one.
-        """
-        if image.dtype != np.uint8 or image.shape != self._shape:
-            raise UsageError(f"Expected uint8 {self._shape} images, but got {image.dtype} {image.shape}.")
-        moment = self._next_time if time is None else Fraction(time)
-        pts = round(moment / self._tick)
-        if pts <= self._last_pts:
-            raise UsageError(f"Frame times must rise from 0 on, but {float(moment)} s does not follow the last one.")
-        self._last_pts, self._next_time = pts, moment + self._interval
-        even = np.pad(image, [*((0, side % 2) for side in image.shape[:2]), (0, 0)], mode="edge")
-        picture = av.VideoFrame.from_ndarray(even, format="rgb24")
-        picture.pts, picture.time_base = pts, self._tick
-        with self._guarded():
-            self._container.mux(self._video.encode(picture))
-
-    def write_audio(self, samples: npt.NDArray[np.float32]) -> None:
-        """Append float32 (N,) mono samples from -1 to 1, `audio_rate` of them per second.
-
-        Raises:
-            UsageError: the writer was made without an `audio_rate`, or the samples have another shape or type.
-        """
-        if self._audio is None:
-            raise UsageError("This video has no sound; make the VideoWriter with an audio_rate to give it one.")
-        if samples.ndim != 1 or samples.dtype != np.float32:
-            raise UsageError(f"Expected float32 (N,) samples, but got {samples.dtype} {samples.shape}.")
-        if not len(samples):
-            return
-        sound = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
-        sound.sample_rate, sound.pts = self._audio.rate, self._sample_count
-        sound.time_base = Fraction(1, self._audio.rate)
-        self._sample_count += len(samples)
-        with self._guarded():
-            self._container.mux(self._audio.encode(sound))
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._finish()
-        finally:
-            self._discard()
-
-    def _finish(self) -> None:
-        if self._last_pts < 0:
-            raise VideoError(f'Expected at least one image for "{self._path}", but none was written; no file is made.')
-        with self._guarded():
-            for stream in (self._video, self._audio):
-                if stream is not None:
-                    self._container.mux(stream.encode(None))
-            self._container.close()
-            os.replace(self._part, self._path)
-
-    def _discard(self) -> None:
-        with suppress(av.FFmpegError, OSError):
-            self._container.close()
-        with suppress(OSError):
-            self._part.unlink(missing_ok=True)
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except (av.FFmpegError, OSError) as error:
-            self._discard()
-            raise VideoError(f'Cannot write the video "{self._path}" ({error.strerror}); check its folder.') from error
 
 
 class _Bytes:
@@ -269,7 +167,12 @@ class _Bytes:
 
 
 @contextmanager
-def _open_video(path: FilePath) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_video(path: FilePath) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Lend the open file and the stream in it that is shown.
+
+    Raises:
+        VideoError: the file is missing or is no video.
+    """
     with _open_file(path) as file:
         head = file.read(64)
         file.seek(0)
@@ -345,8 +248,8 @@ def _decode(packet: Packet[VideoStream]) -> list[av.VideoFrame]:
     return []
 
 
-def _start(container: InputContainer, stream: VideoStream) -> Fraction:
-    """Give the time, in s, that a player shows as 0: where the first of all streams begins."""
+def find_start(container: InputContainer, stream: VideoStream) -> Fraction:
+    """Return the time, in s, that a player shows as 0: where the first of all streams begins."""
     start = Fraction(container.start_time or 0, av.time_base)
     own = (stream.start_time or 0) * cast(Fraction, stream.time_base)
     return own if abs(own - start) < Fraction(1, av.time_base) else start  # the container's is rounded to 1 us

@@ -17,7 +17,7 @@ from scipy.interpolate import RBFInterpolator  # type: ignore[import-untyped]  #
 from scipy.spatial import Delaunay  # type: ignore[import-untyped]
 
 from emo_affectnet.emotions import Emotion
-from emo_affectnet.video import VideoWriter
+from emo_affectnet.video_writer import VideoWriter
 
 Image = NDArray[np.uint8]  # (H, W, 3), RGB
 Floats = NDArray[np.float32]

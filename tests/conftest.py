@@ -1,15 +1,20 @@
 """What the tests share: fast fakes at the extension points, and the real recordings."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from emo_affectnet.faces import Face
-from emo_affectnet.video import VideoWriter
+from emo_affectnet.video_writer import VideoWriter
 from emo_affectnet.weights import CORPUS_NAMES
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).parents[1]
 VIDEO_FOLDER = ROOT / "video"
@@ -86,6 +91,11 @@ class FakeEngine:
             probabilities[head, :, 1 if head < 4 else 6] = 0.70
         return probabilities
 
+    def classify_faces(self, features: np.ndarray) -> np.ndarray:
+        probabilities = np.full((len(features), 7), 0.05, dtype=np.float32)
+        probabilities[:, 3] = 0.70
+        return probabilities
+
 
 @pytest.fixture
 def fake_recognizer(monkeypatch: pytest.MonkeyPatch):
@@ -95,3 +105,22 @@ def fake_recognizer(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(module.DETECTORS, "short-range", lambda confidence=None: FakeDetector())
     monkeypatch.setitem(module.ENGINES, "torch", lambda weights, device="auto": FakeEngine())
     return module.EmotionRecognizer()
+
+
+@pytest.fixture(scope="session")
+def launch_chromium() -> "Iterator[Callable[..., Browser]]":
+    """Start a real browser, with further command-line switches if given; all are closed at the end."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("Chromium is not installed; on Debian: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    quiet = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+    with sync_playwright() as playwright:
+        yield lambda *switches: playwright.chromium.launch(executable_path=path, args=[*quiet, *switches])
+
+
+@pytest.fixture(scope="session")
+def chromium(launch_chromium: "Callable[..., Browser]") -> "Browser":
+    """A real browser without any windows."""
+    return launch_chromium()

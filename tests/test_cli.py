@@ -25,7 +25,7 @@ from emo_affectnet.emotions import Emotion
 from emo_affectnet.models import LSTMHead
 from emo_affectnet.recognizer import EmotionRecognizer
 from emo_affectnet.reports import read_csv
-from emo_affectnet.video import VideoWriter
+from emo_affectnet.video_writer import VideoWriter
 from emo_affectnet.weights import CORPUS_NAMES, HEAD_NAMES, bundled_folder
 
 MakeVideo = Callable[..., Path]

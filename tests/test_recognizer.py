@@ -12,7 +12,8 @@ from emo_affectnet.emotions import Emotion
 from emo_affectnet.errors import MissingWeights, UnknownName, UsageError, VideoError
 from emo_affectnet.faces import Face
 from emo_affectnet.recognizer import BATCH_SIZE
-from emo_affectnet.video import VideoWriter, read_frames
+from emo_affectnet.video import read_frames
+from emo_affectnet.video_writer import VideoWriter
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import os
 import struct
 import sys
 import weakref
-from collections.abc import Iterable
 from fractions import Fraction
 from io import FileIO
 from pathlib import Path
@@ -13,105 +12,22 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from video_files import (
+    COLOUR_TOLERANCE,
+    LEVEL_STEP,
+    NTSC,
+    coded,
+    codes,
+    make,
+    make_sound,
+    open_descriptors,
+    picture_bytes,
+    quadrants,
+)
 
 from emo_affectnet.errors import UsageError, VideoError
-from emo_affectnet.video import Frame, VideoWriter, _Bytes, probe, read_frames
-
-NTSC = Fraction(30000, 1001)
-SIZE = (64, 48)  # px, width and height
-LEVEL_STEP = 8  # grey levels from one frame to the next: far more than any codec here changes
-COLOUR_TOLERANCE = 8  # grey levels: lossy coding and limited range
-
-
-def coded(index: int, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """An image whose grey level says its index."""
-    width, height = size
-    return np.full((height, width, 3), 20 + LEVEL_STEP * (index % 25), np.uint8)
-
-
-def codes(frames: Iterable[Frame]) -> list[int]:
-    """The indices that the grey levels say."""
-    return [round((float(frame.image.mean()) - 20) / LEVEL_STEP) for frame in frames]
-
-
-def quadrants() -> np.ndarray:
-    """Red, green, blue and white, in reading order: every turn and mirroring of it looks different."""
-    image = np.zeros((48, 64, 3), np.uint8)
-    image[:24, :32], image[:24, 32:], image[24:, :32], image[24:, 32:] = (255, 0, 0), (0, 255, 0), (0, 0, 255), 255
-    return image
-
-
-def make(
-    path: Path,
-    images: Iterable[np.ndarray],
-    *,
-    codec: str = "libx264",
-    pix_fmt: str = "yuv420p",
-    rate: Fraction | int = 25,
-    ticks: list[int] | None = None,
-    tick: Fraction = Fraction(1, 1000),
-    container_format: str | None = None,
-    codec_options: dict[str, str] | None = None,
-    rotation: tuple[int, bool, bool] | None = None,
-    damaged: Iterable[int] = (),
-    sound_seconds: float = 0,
-) -> Path:
-    """Encode `images`; `ticks` are their times in units of `tick`, `damaged` the packets to fill with rubbish."""
-    images = list(images)
-    with av.open(path, "w", format=container_format) as container:
-        video = container.add_stream(codec, rate=rate, options=codec_options or {})
-        video.height, video.width = images[0].shape[:2]
-        video.pix_fmt = pix_fmt
-        if ticks is not None:
-            video.codec_context.time_base = tick
-        if rotation is not None:
-            video.set_display_rotation(*rotation)
-        audio = container.add_stream("aac", rate=8000, layout="mono") if sound_seconds else None
-        packets = []
-        for index, image in enumerate(images):
-            picture = av.VideoFrame.from_ndarray(image, format="rgb24")
-            if ticks is not None:
-                picture.pts, picture.time_base = ticks[index], tick
-            packets += video.encode(picture.reformat(format=pix_fmt))
-        packets += video.encode(None)
-        for index, packet in enumerate(packets):
-            container.mux(spoiled(packet) if index in set(damaged) else packet)
-        if audio is not None:
-            silence = np.zeros((1, int(8000 * sound_seconds)), np.float32)
-            sound = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
-            sound.sample_rate = 8000
-            container.mux(audio.encode(sound) + audio.encode(None))
-    return path
-
-
-def spoiled(packet: av.Packet) -> av.Packet:
-    rubbish = av.Packet(b"\x55" * 60)
-    rubbish.pts, rubbish.dts, rubbish.duration = packet.pts, packet.dts, packet.duration
-    rubbish.time_base, rubbish.stream, rubbish.is_keyframe = packet.time_base, packet.stream, packet.is_keyframe
-    return rubbish
-
-
-def make_sound(path: Path) -> Path:
-    with av.open(path, "w") as container:
-        audio = container.add_stream("aac", rate=8000, layout="mono")
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
-        sound.sample_rate = 8000
-        container.mux(audio.encode(sound) + audio.encode(None))
-    return path
-
-
-def picture_bytes(codec: str, pix_fmt: str) -> bytes:
-    context = av.CodecContext.create(codec, "w")
-    context.width, context.height = SIZE
-    context.pix_fmt, context.time_base = pix_fmt, Fraction(1, 25)
-    picture = av.VideoFrame.from_ndarray(quadrants(), format="rgb24").reformat(format=pix_fmt)
-    return b"".join(bytes(packet) for packet in [*context.encode(picture), *context.encode(None)])
-
-
-def open_descriptors() -> set[str]:
-    """The files that this process holds open."""
-    folder = Path("/proc/self/fd")
-    return {os.readlink(entry) for entry in folder.iterdir() if entry.is_symlink() and entry.exists()}
+from emo_affectnet.video import Frame, _Bytes, probe, read_frames
+from emo_affectnet.video_writer import VideoWriter
 
 
 def error_of(path: Path) -> str:
@@ -714,134 +630,6 @@ def test_any_file_name_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, na
     assert os.listdir(tmp_path) == [name]
     assert codes(read_frames(name)) == [0, 1, 2]
     assert probe(name).path == Path(name)
-
-
-# VideoWriter
-
-
-def test_written_video_comes_back(tmp_path: Path) -> None:
-    path = tmp_path / "clip.mp4"
-    with VideoWriter(path, width=64, height=48, fps=30000 / 1001, audio_rate=16000) as writer:
-        for index in range(20):
-            writer.write(coded(index))
-            writer.write_audio(np.zeros(534, np.float32))
-    frames = list(read_frames(path))
-    assert codes(frames) == list(range(20))
-    assert [frame.time for frame in frames] == pytest.approx([index * 1001 / 30000 for index in range(20)], abs=1e-9)
-    info = probe(path)
-    assert (info.fps, info.has_audio, info.is_constant_rate) == (30000 / 1001, True, True)
-    data = path.read_bytes()
-    assert data.index(b"moov") < data.index(b"mdat")  # playable before it is all there
-    with av.open(path) as container:
-        assert container.streams.video[0].codec_context.name == "h264"
-        assert container.streams.video[0].pix_fmt == "yuv420p"
-        assert container.streams.audio[0].codec_context.name == "aac"
-        assert sum(sound.samples for sound in container.decode(audio=0)) == pytest.approx(20 * 534, abs=1024)
-
-
-@pytest.mark.parametrize("fps", [1, 12.5, 24000 / 1001, 25, 120])
-def test_rate_is_written_exactly(tmp_path: Path, fps: float) -> None:
-    with VideoWriter(tmp_path / "clip.mp4", width=64, height=48, fps=fps) as writer:
-        for index in range(10):
-            writer.write(coded(index))
-    info = probe(tmp_path / "clip.mp4")
-    assert info.fps == fps
-    assert info.duration == pytest.approx(10 / fps, rel=1e-6)
-
-
-def test_written_colours_are_rgb(tmp_path: Path) -> None:
-    with VideoWriter(tmp_path / "clip.mp4", width=64, height=48, fps=25) as writer:
-        writer.write(quadrants())
-    image = next(read_frames(tmp_path / "clip.mp4")).image
-    rows, columns = [8, 8, 40, 40], [8, 56, 8, 56]
-    np.testing.assert_allclose(image[rows, columns].astype(int), quadrants()[rows, columns], atol=COLOUR_TOLERANCE)
-
-
-def test_given_times_are_written_and_then_continued(tmp_path: Path) -> None:
-    with VideoWriter(tmp_path / "clip.mp4", width=64, height=48, fps=25) as writer:
-        for index, time in enumerate([0.0, 0.1, 0.5, None, 1.2345, None]):
-            writer.write(coded(index), time=time)
-    frames = list(read_frames(tmp_path / "clip.mp4"))
-    assert codes(frames) == list(range(6))
-    times = [frame.time for frame in frames]
-    assert times == pytest.approx([0, 0.1, 0.5, 0.54, 1.2345, 1.2745], abs=1 / 90_000)
-
-
-def test_odd_size_is_padded_by_its_edge(tmp_path: Path) -> None:
-    image = coded(3, (17, 13))
-    with VideoWriter(tmp_path / "clip.mp4", width=17, height=13, fps=25) as writer:
-        writer.write(image)
-    written = next(read_frames(tmp_path / "clip.mp4")).image
-    assert written.shape == (14, 18, 3)
-    np.testing.assert_allclose(written.astype(int), int(image[0, 0, 0]), atol=3)
-
-
-def test_lower_crf_keeps_more(tmp_path: Path) -> None:
-    noise_image = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
-    sizes = []
-    for crf in (10, 40):
-        with VideoWriter(tmp_path / "clip.mp4", width=64, height=48, fps=25, crf=crf) as writer:
-            writer.write(noise_image)
-        sizes.append((tmp_path / "clip.mp4").stat().st_size)
-    assert sizes[0] > 2 * sizes[1]
-
-
-def test_nothing_stays_after_an_exception_and_the_old_file_is_kept(tmp_path: Path) -> None:
-    path = tmp_path / "clip.mp4"
-    path.write_bytes(b"old")
-
-    def write_and_fail() -> None:
-        with VideoWriter(path, width=64, height=48, fps=25) as writer:
-            writer.write(coded(0))
-            raise KeyError("in the middle")
-
-    with pytest.raises(KeyError, match="in the middle"):
-        write_and_fail()
-    assert os.listdir(tmp_path) == ["clip.mp4"]
-    assert path.read_bytes() == b"old"
-
-
-def test_video_without_images_is_refused(tmp_path: Path) -> None:
-    with (
-        pytest.raises(VideoError, match=r"at least one image.*clip\.mp4"),
-        VideoWriter(tmp_path / "clip.mp4", width=64, height=48, fps=25),
-    ):
-        pass
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize("target", ["missing/clip.mp4", "file/clip.mp4", "folder"])
-def test_unwritable_target_is_named(tmp_path: Path, target: str) -> None:
-    (tmp_path / "file").write_text("")
-    (tmp_path / "folder").mkdir()
-    with (
-        pytest.raises(VideoError, match=rf'Cannot write the video ".*{target}"') as caught,
-        VideoWriter(tmp_path / target, width=64, height=48, fps=25) as writer,
-    ):
-        writer.write(coded(0))
-    assert isinstance(caught.value.__cause__, OSError)
-    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
-
-
-def test_writer_refuses_what_it_cannot_write(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="above 0"):
-        VideoWriter(tmp_path / "clip.mp4", width=64, height=48, fps=0)
-    with VideoWriter(tmp_path / "clip.mp4", width=64, height=48, fps=25) as writer:
-        with pytest.raises(UsageError, match=r"\(48, 64, 3\).*\(13, 17, 3\)"):
-            writer.write(coded(0, (17, 13)))
-        with pytest.raises(UsageError, match="uint8"):
-            writer.write(coded(0).astype(np.float32))  # type: ignore[arg-type]  # the mistake under test
-        with pytest.raises(UsageError, match="audio_rate"):
-            writer.write_audio(np.zeros(10, np.float32))
-        writer.write(coded(0), time=1.0)
-        for time in (1.0, 0.5):
-            with pytest.raises(UsageError, match="must rise"):
-                writer.write(coded(1), time=time)
-    with VideoWriter(tmp_path / "clip.mp4", width=64, height=48, fps=25, audio_rate=8000) as writer:
-        writer.write(coded(0))
-        writer.write_audio(np.zeros(0, np.float32))  # nothing to add is no mistake
-        with pytest.raises(UsageError, match=r"float32 \(N,\)"):
-            writer.write_audio(np.zeros((2, 10), np.float32))
 
 
 def test_import_leaves_ffmpegs_log_level_alone() -> None:
