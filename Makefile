@@ -34,6 +34,7 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/annotation.py
 
 evaluate-bundled: $(VENV)/.dev
 	@test -d "$(DATA)" || { echo "Give the folder of the FER+ faces: make evaluate-bundled DATA=folder"; exit 2; }

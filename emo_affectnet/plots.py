@@ -6,13 +6,13 @@ A report becomes curves, gaps as gaps, with the video's frames above them. Confu
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .emotions import EMOTION_NAMES
+from .emotions import EMOTION_COLOURS, EMOTION_NAMES
 from .errors import ReportError, UsageError
 from .files import whole_file
 from .reports import read_csv
@@ -24,17 +24,19 @@ if TYPE_CHECKING:
 
 Image = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
+Times = npt.NDArray[np.float64]
 
 THUMBNAIL_HEIGHT = 220  # px
 STRIP_RATIO = 10.2  # width by height of the place for the thumbnails
 PANELS_PER_ROW = 3  # of confusion matrices
+AGREEMENT = "#9aa5b1"  # the band of the heads that agree
 ABSENT = "#e4e4e4"  # the row of an emotion that does not occur
-# Okabe and Ito's colours (2008), which colour-blind readers tell apart; Neutral is grey.
-COLOURS = ("#8c8c8c", "#e69f00", "#0072b2", "#56b4e9", "#cc79a7", "#009e73", "#d55e00")
 
 
 def plot_report(report: Path, save: Path, *, video: Path | None = None) -> None:
     """Draw a report as a picture whose format its suffix names; with the `video`, its frames stand above the curves.
+
+    Under the curves runs a band with the share of the heads that agree, if there are several, then the top emotion.
 
     Raises:
         ReportError: the report cannot be read, has no times, or the picture cannot be written.
@@ -66,14 +68,32 @@ def _shrink(image: Image) -> Image:
 def _draw(table: pd.DataFrame, thumbnails: list[Image], save: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4.6 if thumbnails else 3.4), layout="constrained")
-    heights = [1.15, 3, 0.28] if thumbnails else [3, 0.28]
-    *top, curves, strip = figure.subplots(len(heights), height_ratios=heights, squeeze=False)[:, 0]
-    for axes in top:
-        _draw_thumbnails(axes, thumbnails)
-    _draw_curves(curves, table)
-    _draw_strip(strip, table)
+    has_agreement = "agreement" in table.columns and bool(table["agreement"].notna().any())
+    heights = [1.15] * bool(thumbnails) + [3] + [0.28] * has_agreement + [0.28]
+    figure = Figure(figsize=(10, 3.4 + 1.2 * bool(thumbnails) + 0.3 * has_agreement), layout="constrained")
+    rows = iter(figure.subplots(len(heights), height_ratios=heights, squeeze=False)[:, 0])
+    edges = frame_edges(table["time"].to_numpy())
+    if thumbnails:
+        _draw_thumbnails(next(rows), thumbnails)
+    _draw_curves(next(rows), table, edges)
+    if has_agreement:
+        _draw_agreement(next(rows), table["agreement"].to_numpy(), edges)
+    _draw_strip(next(rows), table, edges)
     _save(figure, save)
+
+
+def frame_edges(times: Times) -> Times:
+    """Return the times (F + 1,) s between which each of the frames, shown at `times` (F,) s, stays on the screen."""
+    interval = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+    return np.append(times, times[-1] + (interval or 1.0))
+
+
+def choose_ink(colour: str) -> str:
+    """Return black or white, whichever reads better on a colour such as `#0072b2`: at 4.5:1 or more on any."""
+    channels = np.array([int(colour[index : index + 2], 16) for index in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ [0.2126, 0.7152, 0.0722])  # https://www.w3.org/TR/WCAG22/#dfn-relative-luminance
+    return "#000000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#ffffff"
 
 
 def _save(figure: "Figure", path: Path) -> None:
@@ -87,36 +107,54 @@ def _save(figure: "Figure", path: Path) -> None:
 
 def _draw_thumbnails(axes: "Axes", thumbnails: list[Image]) -> None:
     axes.axis("off")
-    if thumbnails:
-        axes.imshow(np.concatenate(thumbnails, axis=1), aspect="equal", interpolation="antialiased")
+    axes.imshow(np.concatenate(thumbnails, axis=1), aspect="equal", interpolation="antialiased")
 
 
-def _draw_curves(axes: "Axes", table: pd.DataFrame) -> None:
-    time = table["time"]
-    for name, colour in zip(EMOTION_NAMES, COLOURS, strict=True):
-        axes.plot(time, table[name], color=colour, linewidth=2.2 if name != "Neutral" else 1.6, label=name)
-    axes.set(xlim=(time.iloc[0], time.iloc[-1] or 1), ylim=(0, 1), ylabel="probability")
+def _draw_curves(axes: "Axes", table: pd.DataFrame, edges: Times) -> None:
+    for name, colour in zip(EMOTION_NAMES, EMOTION_COLOURS, strict=True):
+        _plot_curve(axes, table[name].to_numpy(), edges, color=colour, linewidth=2.2 if name != "Neutral" else 1.6)
+        axes.plot([], [], color=colour, linewidth=2.2, label=name)
+    axes.set(xlim=(edges[0], edges[-1]), ylim=(-0.01, 1.01), ylabel="probability")
     axes.tick_params(labelbottom=False)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(ncols=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, fontsize=9, handlelength=1.2)
 
 
-def _draw_strip(axes: "Axes", table: pd.DataFrame) -> None:
+def _plot_curve(axes: "Axes", values: Times, edges: Times, *, color: str, linewidth: float) -> None:
+    """Draw a value of every frame up to the end of the last frame before each gap."""
+    for start, stop in find_runs(np.isnan(values)):
+        if not np.isnan(values[start]):
+            held = np.append(values[start:stop], values[stop - 1])
+            axes.plot(edges[start : stop + 1], held, color=color, linewidth=linewidth, solid_capstyle="butt")
+
+
+def find_runs(values: npt.NDArray[Any]) -> list[tuple[int, int]]:
+    """Return the first and the past-the-end index of each run of equal values."""
+    cuts = (np.flatnonzero(values[1:] != values[:-1]) + 1).tolist()
+    return list(zip([0, *cuts], [*cuts, len(values)], strict=True))
+
+
+def _draw_agreement(axes: "Axes", agreement: Times, edges: Times) -> None:
+    """Draw the share of the heads that agree as a filled band, full where all do; empty where no face was seen."""
+    axes.stairs(np.nan_to_num(agreement), edges, fill=True, color=AGREEMENT, linewidth=0)
+    axes.set(xlim=(edges[0], edges[-1]), ylim=(0, 1), yticks=[])
+    axes.set_ylabel("heads agree", rotation=0, ha="right", va="center", fontsize=8)
+    axes.tick_params(labelbottom=False, length=0)
+
+
+def _draw_strip(axes: "Axes", table: pd.DataFrame, edges: Times) -> None:
     """Draw the top emotion of every frame as a coloured band, named where it lasts; white where no face was seen."""
     names = table["emotion"].where(table["emotion"].notna(), "").to_numpy()
-    edges = np.flatnonzero(names[1:] != names[:-1]) + 1
-    time = table["time"].to_numpy()
-    end = time[-1] + (np.median(np.diff(time)) if len(time) > 1 else 1)
-    for start, stop in zip([0, *edges], [*edges, len(names)], strict=True):
-        left, right = time[start], time[stop] if stop < len(time) else end
-        if names[start]:
-            axes.axvspan(left, right, color=COLOURS[EMOTION_NAMES.index(names[start])], linewidth=0)
-        label = names[start] or "no face"
-        if right - left > 0.08 * (end - time[0]):
-            colour = "white" if names[start] else "#555555"
-            axes.text((left + right) / 2, 0.5, label, ha="center", va="center", fontsize=9, color=colour)
-    axes.set(xlim=(time[0], time[-1] or 1), ylim=(0, 1), yticks=[], xlabel="time (s)")
+    for start, stop in find_runs(names):
+        left, right, name = edges[start], edges[stop], names[start]
+        colour = EMOTION_COLOURS[EMOTION_NAMES.index(name)] if name else "#ffffff"
+        if name:
+            axes.axvspan(left, right, color=colour, linewidth=0)
+        if right - left > 0.08 * (edges[-1] - edges[0]):
+            ink = choose_ink(colour) if name else "#555555"
+            axes.text((left + right) / 2, 0.5, name or "no face", ha="center", va="center", fontsize=9, color=ink)
+    axes.set(xlim=(edges[0], edges[-1]), ylim=(0, 1), yticks=[], xlabel="time (s)")
 
 
 def plot_confusions(items: Sequence[tuple[str, Counts]], path: Path) -> None:
@@ -195,7 +233,7 @@ def plot_learning_curve(curve: Path, path: Path) -> None:
     left.plot(passes, table["loss"], color="black", linewidth=1.8, marker="o", markersize=3)
     left.set(ylabel="training loss")
     last = table.iloc[-1]
-    for name, label, colour in (("accuracy", "accuracy (WAR)", COLOURS[2]), ("uar", "UAR", COLOURS[6])):
+    for name, label, colour in (("accuracy", "accuracy (WAR)", EMOTION_COLOURS[2]), ("uar", "UAR", EMOTION_COLOURS[6])):
         right.plot(passes, 100 * table[name], color=colour, linewidth=1.8, marker="o", markersize=3)
         is_upper = (name == "accuracy") == (last["accuracy"] >= last["uar"])
         right.annotate(

@@ -102,6 +102,23 @@ def read_csv(path: Path) -> pd.DataFrame:
     return table
 
 
+def report_path(stem: Path, *, rank: int, suffix: str) -> Path:
+    """Return the report of one person: `clip.csv` of the primary one, rank 1, then `clip.person-2.csv` and so on."""
+    return stem.with_name(f"{stem.name}.{suffix}" if rank == 1 else f"{stem.name}.person-{rank}.{suffix}")
+
+
+def read_people(stem: Path) -> list[pd.DataFrame]:
+    """Read the reports of everyone in a video, `stem` being the path of its report without the suffix.
+
+    Raises:
+        ReportError: the primary person's report is not there, or a file is not a report.
+    """
+    tables = [read_csv(report_path(stem, rank=1, suffix="csv"))]
+    while (path := report_path(stem, rank=len(tables) + 1, suffix="csv")).is_file():
+        tables.append(read_csv(path))
+    return tables
+
+
 def write_json(timeline: Timeline, path: Path) -> None:
     """Write the same rows as JSON, with the video's facts and the window probabilities; unknown values are null.
 

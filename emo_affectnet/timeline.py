@@ -71,20 +71,36 @@ def sample_by_stride(frames: Iterable[Frame], stride: int) -> Iterator[Frame]:
     return (frame for frame in frames if frame.index % stride == 0)
 
 
+@dataclass
+class Sampler:
+    """Picks the frame nearest to each 0.2 s of media time, counted from the first frame, each frame once at most."""
+
+    _start: float | None = None  # s
+    _due: int = 0  # samples due so far
+    _previous: Frame | None = None
+    _taken: int = -1  # index of the last frame that was picked
+
+    def push(self, frame: Frame) -> list[Frame]:
+        """Take the next frame; return what is picked now: it or the one before it, seldom both, most often neither."""
+        self._start = frame.time if self._start is None else self._start
+        picked = []
+        while (target := self._start + self._due / SAMPLE_HZ) <= frame.time:
+            nearest = frame
+            if self._previous is not None and target - self._previous.time <= frame.time - target:
+                nearest = self._previous
+            if nearest.index > self._taken:
+                self._taken = nearest.index
+                picked.append(nearest)
+            self._due += 1
+        self._previous = frame
+        return picked
+
+
 def sample_by_time(frames: Iterable[Frame]) -> Iterator[Frame]:
     """Yield the frame nearest to each 0.2 s of media time, counted from the first frame, each frame once at most."""
-    start = previous = taken = None
-    due = 0  # samples due so far
+    sampler = Sampler()
     for frame in frames:
-        start = frame.time if start is None else start
-        while (target := start + due / SAMPLE_HZ) <= frame.time:
-            is_earlier_nearer = previous is not None and target - previous.time <= frame.time - target
-            nearest = previous if previous is not None and is_earlier_nearer else frame
-            if taken is None or nearest.index > taken:
-                taken = nearest.index
-                yield nearest
-            due += 1
-        previous = frame
+        yield from sampler.push(frame)
 
 
 def sample_frames(frames: Iterable[Frame], info: VideoInfo) -> Iterator[Frame]:
@@ -208,6 +224,29 @@ class Timeline:
     def coverage(self) -> float:
         """Share of the frames in which the face was observed."""
         return float(self.observed.mean()) if len(self.observed) else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """What one person's face shows in one frame."""
+
+    track_id: int  # 1-based
+    index: int  # of the frame, 0-based
+    time: float  # s
+    box: tuple[float, float, float, float]  # px, half-open x1, y1, x2, y2
+    score: float | None  # the detector's confidence, 0-1; None if it gives none
+    probabilities: Floats  # (7,)
+    agreement: float | None = None  # share of the heads whose top emotion is this one; None with a single head
+
+    @property
+    def emotion(self) -> Emotion:
+        """The most probable emotion."""
+        return Emotion(int(self.probabilities.argmax()))
+
+    @property
+    def confidence(self) -> float:
+        """The probability of the most probable emotion."""
+        return float(self.probabilities.max())
 
 
 def choose_head(probabilities: Floats, heads: tuple[str, ...], head: str) -> Floats:

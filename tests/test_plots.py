@@ -9,9 +9,18 @@ import pandas as pd
 import pytest
 from conftest import MakeVideo
 
-from emo_affectnet.emotions import EMOTION_NAMES
+from emo_affectnet.emotions import EMOTION_COLOURS, EMOTION_NAMES
 from emo_affectnet.errors import ReportError, UsageError
-from emo_affectnet.plots import ABSENT, COLOURS, plot_confusions, plot_learning_curve, plot_report
+from emo_affectnet.plots import (
+    ABSENT,
+    AGREEMENT,
+    choose_ink,
+    find_runs,
+    frame_edges,
+    plot_confusions,
+    plot_learning_curve,
+    plot_report,
+)
 
 
 @pytest.fixture
@@ -41,7 +50,7 @@ def shares_of(picture: np.ndarray, colour: str) -> float:
 def test_the_band_shows_the_emotions_that_occur_and_no_others(report: Path, tmp_path: Path) -> None:
     plot_report(report, tmp_path / "a.png")
     band = read_picture(tmp_path / "a.png")[-110:-60]
-    shares = {name: shares_of(band, colour) for name, colour in zip(EMOTION_NAMES, COLOURS, strict=True)}
+    shares = {name: shares_of(band, colour) for name, colour in zip(EMOTION_NAMES, EMOTION_COLOURS, strict=True)}
     assert shares["Happiness"] > 0.1
     assert shares["Anger"] > 0.1
     assert all(share < 0.005 for name, share in shares.items() if name not in {"Happiness", "Anger"})
@@ -80,7 +89,61 @@ def test_a_report_of_one_frame_is_drawn(tmp_path: Path) -> None:
     header = "frame," + ",".join(EMOTION_NAMES) + ",time,emotion"
     (tmp_path / "a.csv").write_text(header + "\n000001,1,0,0,0,0,0,0,0.0,Neutral\n")
     plot_report(tmp_path / "a.csv", tmp_path / "a.png")
-    assert shares_of(read_picture(tmp_path / "a.png"), COLOURS[0]) > 0.005
+    assert shares_of(read_picture(tmp_path / "a.png"), EMOTION_COLOURS[0]) > 0.005
+
+
+def test_a_curve_of_one_frame_is_seen_as_long_as_the_frame(report: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(report)
+    table.loc[50, [*EMOTION_NAMES, "emotion"]] = [0.0, 0, 0, 0, 1, 0, 0, "Fear"]
+    table.to_csv(tmp_path / "b.csv", index=False)
+    plot_report(tmp_path / "b.csv", tmp_path / "b.png")
+    curves = read_picture(tmp_path / "b.png")[:-110]
+    legend = shares_of(curves[:45], EMOTION_COLOURS[4]) * 45 * curves.shape[1]
+    drawn = shares_of(curves[45:], EMOTION_COLOURS[4]) * len(curves[45:]) * curves.shape[1]
+    assert legend > 20
+    assert drawn == pytest.approx(12 * 4, abs=30)  # 1 % of 1200 px, 4 px high
+
+
+def test_a_band_shows_where_the_heads_agree(report: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(report)
+    table["agreement"] = [1.0] * 40 + [np.nan] * 20 + [0.5] * 40
+    table.to_csv(tmp_path / "b.csv", index=False)
+    plot_report(tmp_path / "b.csv", tmp_path / "b.png")
+    is_band = (np.abs(read_picture(tmp_path / "b.png") - [0x9A, 0xA5, 0xB1]).max(axis=-1) <= 2).sum(axis=0)
+    where = np.flatnonzero(is_band)
+    left, middle, right = (np.median(is_band[where[0] + round(share * np.ptp(where))]) for share in (0.2, 0.5, 0.8))
+    assert AGREEMENT == "#9aa5b1"
+    assert left > 20
+    assert middle == 0
+    assert right == pytest.approx(left / 2, abs=2)
+
+
+@pytest.mark.parametrize("agreement", [None, np.nan])  # a report of the original, and one of a single head
+def test_without_agreement_there_is_no_band(agreement: float | None, report: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(report)
+    if agreement is not None:
+        table["agreement"] = agreement
+    table.to_csv(tmp_path / "b.csv", index=False)
+    plot_report(tmp_path / "b.csv", tmp_path / "b.png")
+    assert shares_of(read_picture(tmp_path / "b.png"), AGREEMENT) < 0.0005
+    plot_report(tmp_path / "b.csv", tmp_path / "b.svg")
+    assert "heads agree" not in read_texts(tmp_path / "b.svg")
+
+
+def test_a_frame_lasts_until_the_next_one_and_the_last_as_long_as_most() -> None:
+    np.testing.assert_allclose(frame_edges(np.array([0.5, 0.6, 0.7, 1.0])), [0.5, 0.6, 0.7, 1.0, 1.1])
+    np.testing.assert_allclose(frame_edges(np.array([0.5])), [0.5, 1.5])
+
+
+def test_runs_are_of_equal_values() -> None:
+    assert find_runs(np.array([3, 3, 1, 3])) == [(0, 2), (2, 3), (3, 4)]
+    assert find_runs(np.array([True])) == [(0, 1)]
+
+
+# White on orange has 2.2:1, black on blue 4.1:1, white on grey 3.4:1: too little.
+@pytest.mark.parametrize(("colour", "ink"), [("#e69f00", "#000000"), ("#0072b2", "#ffffff"), ("#8c8c8c", "#000000")])
+def test_text_on_a_colour_is_black_or_white(colour: str, ink: str) -> None:
+    assert choose_ink(colour) == ink
 
 
 def make_confusion(*, no_face: int = 0) -> np.ndarray:
@@ -167,8 +230,8 @@ def test_a_learning_curve_is_a_picture_from_its_first_point_on(rows: int, tmp_pa
     (tmp_path / "a.csv").write_text("".join(CURVE.splitlines(keepends=True)[: rows + 1]))
     plot_learning_curve(tmp_path / "a.csv", tmp_path / "a.png")
     picture = read_picture(tmp_path / "a.png")
-    assert shares_of(picture, COLOURS[2]) > 0.0002
-    assert shares_of(picture, COLOURS[6]) > 0.0002
+    assert shares_of(picture, EMOTION_COLOURS[2]) > 0.0002
+    assert shares_of(picture, EMOTION_COLOURS[6]) > 0.0002
     plot_learning_curve(tmp_path / "a.csv", tmp_path / "a.svg")
     assert not {"0.8", "1.2", "1.5"} & set(read_texts(tmp_path / "a.svg"))  # there is no fifth of a pass
 
