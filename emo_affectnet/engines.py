@@ -54,6 +54,13 @@ class Engine(Protocol):
     def classify(self, windows: Floats) -> Floats:
         """Return probabilities (heads, W, 7) of windows (W, 10, 512)."""
 
+    def classify_faces(self, features: Floats) -> Floats:
+        """Return probabilities (N, 7) of features (N, 512), one face each, by the backbone's own last layer.
+
+        Raises:
+            WrongArchitecture: the backbone has no such layer.
+        """
+
 
 class TorchEngine:
     """PyTorch on one device, in float32."""
@@ -63,9 +70,9 @@ class TorchEngine:
 
         self.device = choose_device(device)
         self.heads = tuple(weights.heads)
-        self._preprocessing = weights.preprocessing
+        self._preprocessing, self._backbone = weights.preprocessing, weights.backbone
         size = weights.preprocessing.input_size
-        self._embed = load_backbone(weights.backbone, device=self.device, input_size=size)
+        self._embed, self._last_layer = _load_backbone(weights.backbone, device=self.device, input_size=size)
         self._heads = [load_head(path, device=self.device) for path in weights.heads.values()]
         self._torch = torch
 
@@ -85,6 +92,23 @@ class TorchEngine:
         x = self._torch.from_numpy(windows).to(self.device)
         with self._torch.inference_mode():
             return np.stack([head(x).cpu().numpy() for head in self._heads])
+
+    def classify_faces(self, features: Floats) -> Floats:
+        """Return probabilities (N, 7) of features (N, 512), one face each, by the backbone's own last layer.
+
+        Raises:
+            WrongArchitecture: the backbone has no such layer.
+        """
+        if self._last_layer is None:
+            raise WrongArchitecture(
+                f"{self._backbone} should be a backbone with a last layer fc2 from features (B, 512) to "
+                f"{len(Emotion)} emotions, which a single face needs, but it has none; use the temporal mode, or give "
+                "another backbone."
+            )
+        x = self._torch.from_numpy(features).to(self.device)
+        with self._torch.inference_mode():
+            probabilities: Floats = self._torch.softmax(self._last_layer(x), dim=1).cpu().numpy()
+        return probabilities
 
 
 ENGINES: dict[str, Callable[..., Engine]] = {"torch": TorchEngine}
@@ -218,6 +242,11 @@ def load_backbone(
     Raises:
         WeightsError: the file is damaged, or another network's.
     """
+    return _load_backbone(path, device=device, input_size=input_size)[0]
+
+
+def _load_backbone(path: Path, *, device: str, input_size: int) -> "tuple[TensorFunction, TensorFunction | None]":
+    """Return the function to features, and the one from features (B, 512) to logits (B, 7) where there is one."""
     import torch
 
     from .models import FEATURES
@@ -225,7 +254,7 @@ def load_backbone(
     if _sniff_pytorch(path) == "state dict":
         network = read_backbone(path)
         network.to(device=torch.device(device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the stubs miss it
-        return network.features
+        return network.features, network.fc2
     script = _read_script(path, device=device)
     extract = getattr(script, "extract_features", None) or getattr(script, "features", None)
     if extract is None:
@@ -239,7 +268,11 @@ def load_backbone(
             f"{path} should be a TorchScript backbone from faces (B, 3, {input_size}, {input_size}) to features "
             f"(B, {FEATURES}), but {came}. Give a backbone here."
         )
-    return lambda x: torch.relu(extract(x))
+    last_layer = getattr(script, "fc2", None)
+    if last_layer is not None:
+        _, logits = _describe_output(last_layer, torch.zeros(1, FEATURES, device=device))
+        last_layer = last_layer if logits is not None and logits.shape == (1, len(Emotion)) else None
+    return lambda x: torch.relu(extract(x)), last_layer
 
 
 def load_classifier(path: Path) -> "TensorFunction":

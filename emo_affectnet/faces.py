@@ -76,7 +76,7 @@ def clip_box(x1: float, y1: float, x2: float, y2: float, *, image: Image) -> Box
 
 
 @contextmanager
-def _silent_errors() -> Iterator[None]:
+def silent_errors() -> Iterator[None]:
     """Throw away what libraries write to the process's error stream, past every setting of theirs."""
     try:
         kept = os.dup(2)
@@ -103,7 +103,7 @@ def _quiet_start() -> Iterator[Any]:
     if hides_tensorflow:
         sys.modules["tensorflow"] = None  # type: ignore[assignment] # Python's own mark of what must not be imported
     try:
-        with _silent_errors():
+        with silent_errors():
             from mediapipe.python import solutions
 
             yield solutions
