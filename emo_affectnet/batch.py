@@ -19,7 +19,7 @@ import pandas as pd
 from .emotions import EMOTION_NAMES, Emotion
 from .errors import EmoAffectNetError, ReportError, UsageError, VideoError, check_name
 from .recognizer import EmotionRecognizer, Progress
-from .reports import WRITERS, write_table
+from .reports import WRITERS, report_path, write_table
 from .timeline import Timeline, modal_emotion
 
 log = logging.getLogger("emo_affectnet")
@@ -162,7 +162,7 @@ def analyze(
     outcomes: list[Outcome] = []
     for source in inputs:
         progress = functools.partial(on_progress, source)
-        outcomes.append(_analyze_one(source, reader, save=save, faces=faces, formats=formats, on_progress=progress))
+        outcomes.append(analyze_one(source, reader, save=save, faces=faces, formats=formats, on_progress=progress))
         write_summary(outcomes, save / SUMMARY)
         on_outcome(outcomes[-1])
     return outcomes
@@ -180,25 +180,33 @@ def _prepare_folder(save: Path) -> None:
         )
 
 
-def _analyze_one(
+def describe_failure(source: Input, error: Exception) -> str:
+    """Return the sentence on why an input failed; what nobody foresaw goes into the log with all its details."""
+    if isinstance(error, EmoAffectNetError):
+        return _printable(str(error))
+    log.error("Unexpected error in %s", source.path, exc_info=error)
+    return _printable(
+        f"{source.path} met an unexpected {type(error).__name__}: {error}. Please report it with the log."
+    )
+
+
+def analyze_one(
     source: Input,
     recognizer: EmotionRecognizer,
     *,
     save: Path,
-    faces: str,
-    formats: Sequence[str],
-    on_progress: Progress,
+    faces: str = "primary",
+    formats: Sequence[str] = ("csv",),
+    on_progress: Progress = lambda done, total: None,
 ) -> Outcome:
+    """Write the reports of one video into `save` and return its row of the summary; a failure is a row too."""
     started = time.monotonic()
     try:
         timelines = recognizer.predict_all(source.path, on_progress=on_progress)
         _write_reports(timelines if faces == "all" else timelines[:1], save / source.name, formats)
-    except EmoAffectNetError as error:
-        return Outcome(source.label, "error", seconds=time.monotonic() - started, message=_printable(str(error)))
     except Exception as error:  # one video must not cost the others, whatever a decoder or detector makes of it
-        log.exception("Unexpected error in %s", source.path)
-        message = f"{source.path} met an unexpected {type(error).__name__}: {error}. Please report it with the log."
-        return Outcome(source.label, "error", seconds=time.monotonic() - started, message=_printable(message))
+        message = describe_failure(source, error)
+        return Outcome(source.label, "error", seconds=time.monotonic() - started, message=message)
     outcome = summarize(timelines, file=source.label, seconds=time.monotonic() - started)
     if timelines[0].video.is_complete:
         return outcome
@@ -209,17 +217,13 @@ def _analyze_one(
     return replace(outcome, status="error", message=_printable(message))
 
 
-def _report_path(stem: Path, *, rank: int, suffix: str) -> Path:
-    return stem.with_name(f"{stem.name}.{suffix}" if rank == 1 else f"{stem.name}.person-{rank}.{suffix}")
-
-
 def _write_reports(timelines: Sequence[Timeline], stem: Path, formats: Sequence[str]) -> None:
     """Write `<stem>.csv` and `<stem>.person-2.csv` ..., and remove those of people an earlier run had found."""
     for suffix in formats:
         for rank, timeline in enumerate(timelines, start=1):
-            WRITERS[suffix](timeline, _report_path(stem, rank=rank, suffix=suffix))
+            WRITERS[suffix](timeline, report_path(stem, rank=rank, suffix=suffix))
         stale = len(timelines) + 1
-        while (path := _report_path(stem, rank=stale, suffix=suffix)).is_file():
+        while (path := report_path(stem, rank=stale, suffix=suffix)).is_file():
             path.unlink()
             stale += 1
 

@@ -6,8 +6,7 @@ Heavy packages load inside the commands, so that `--help` answers at once.
 
 import functools
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,64 +14,43 @@ import click
 
 from . import __version__
 from .cli_evaluation import evaluate
-from .cli_training import PATH, Command, Group, corpora, train
-from .weights import HEAD_NAMES, WEIGHTS, read_record, resolve
+from .cli_terminal import HELP, PATH, Command, Group, progress_bars, recognizer_options
+from .cli_training import corpora, train
+from .cli_viewing import annotate, live, report
+from .weights import WEIGHTS, read_record, resolve
 
 if TYPE_CHECKING:
-    from .batch import Input, Outcome
+    from .batch import Outcome
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-PROGRESS_FRAMES = 10  # between two movements of the bar
 
 
-_ANALYSIS_OPTIONS = (
-    click.option(
-        "--head",
-        type=click.Choice(HEAD_NAMES, case_sensitive=False),
-        metavar=f"[{'|'.join(HEAD_NAMES)}]",
-        help="The head to report, named after the corpus it never saw, or the mean over all six.  [default: ensemble]",
-    ),
-    click.option(
-        "--faces",
-        type=click.Choice(("primary", "all")),
-        default="primary",
-        show_default=True,
-        help="Report the person with the largest face over the longest time, or everyone: <name>.person-2.csv ...",
-    ),
-    click.option(
-        "--detector",
-        type=click.Choice(("short-range", "full-range", "face-mesh")),
-        default="short-range",
-        show_default=True,
-        help="MediaPipe for faces within 2 m or 5 m of the camera, or the published bounds of 468 landmarks.",
-    ),
-    click.option(
-        "--format",
-        "formats",
-        type=click.Choice(("csv", "json")),
-        multiple=True,
-        default=("csv",),
-        show_default=True,
-        help="Report format; may be given twice.",
-    ),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
-)  # fmt: skip
+_FACES = click.option(
+    "--faces",
+    type=click.Choice(("primary", "all")),
+    default="primary",
+    show_default=True,
+    help="Report the person with the largest face over the longest time, or everyone: <name>.person-2.csv ...",
+)
+_FORMATS = click.option(
+    "--format",
+    "formats",
+    type=click.Choice(("csv", "json")),
+    multiple=True,
+    default=("csv",),
+    show_default=True,
+    help="Report format; may be given twice.",
+)
 
 
-def _analysis_options(command: Function) -> Function:
-    for option in reversed(_ANALYSIS_OPTIONS):
-        command = option(command)
-    return command
-
-
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings=HELP)
 @click.version_option(__version__, prog_name="emo-affectnet")
 def main() -> None:
     """Read emotions over time from videos of faces."""
 
 
-for group in (corpora, train, evaluate):
-    main.add_command(group)
+for command in (annotate, report, live, corpora, train, evaluate):
+    main.add_command(command)
 
 
 @main.command()
@@ -81,13 +59,15 @@ for group in (corpora, train, evaluate):
 @click.option("--confidence", type=float, help="Threshold of the detector, 0-1.  [default: the detector's own]")
 @click.option("--backbone", "backbone_file", type=PATH, help="A backbone file instead of the bundled one.")
 @click.option("--head-file", type=PATH, help="A head file instead of the bundled ones.")
-@_analysis_options
+@_FACES
+@_FORMATS
+@recognizer_options
 def analyze(paths: tuple[Path, ...], **options: Any) -> None:
     """Write one emotion report per video, from files and folders, and a summary of all."""
     _analyze(paths, **options)
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command, context_settings=HELP)
 @click.option(
     "--path_video", type=PATH, default=Path("video"), show_default=True, help="Folder of videos, or one video."
 )
@@ -97,7 +77,9 @@ def analyze(paths: tuple[Path, ...], **options: Any) -> None:
 @click.option("--conf_d", "confidence", type=float, help="Detector threshold, 0-1.  [default: the detector's own]")
 @click.option("--path_FE_model", "backbone_file", type=PATH, help="Backbone, .pt or .pth.  [default: the bundled one]")
 @click.option("--path_LSTM_model", "head_file", type=PATH, help="Head, .pt or .pth.  [default: the six bundled ones]")
-@_analysis_options
+@_FACES
+@_FORMATS
+@recognizer_options
 def run(path_video: Path, **options: Any) -> None:
     """Write one emotion report per video of a folder, and a summary of all."""
     _analyze((path_video,), **options)
@@ -129,7 +111,7 @@ def _analyze(
         backbone_file=backbone_file,
         head_file=head_file,
     )
-    with _progress_bars(total=len(inputs)) as (on_progress, on_outcome):
+    with progress_bars(total=len(inputs)) as (on_progress, on_finished):
         outcomes = batch.analyze(
             paths,
             save=save,
@@ -137,40 +119,9 @@ def _analyze(
             faces=faces,
             formats=formats,
             on_progress=on_progress,
-            on_outcome=on_outcome,
+            on_outcome=lambda outcome: on_finished(_describe(outcome)),
         )
     _tell_outcomes(outcomes, passed_over, save=save)
-
-
-@contextmanager
-def _progress_bars(
-    *, total: int
-) -> "Iterator[tuple[Callable[[Input, int, int | None], None], Callable[[Outcome], None]]]":
-    """Show a bar for the folder and one for the video, on a terminal only, and a line for each finished video."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(highlight=False)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        folder = bars.add_task("All videos", total=total, unit="videos")
-        video = bars.add_task("Loading the networks", total=None, unit="frames")
-
-        def on_progress(source: "Input", done: int, frames: int | None) -> None:
-            if done == 1 or done % PROGRESS_FRAMES == 0:
-                bars.update(video, description=click.format_filename(source.path.name), completed=done, total=frames)
-
-        def on_outcome(outcome: "Outcome") -> None:
-            bars.update(folder, advance=1)
-            console.print(_describe(outcome), markup=False, soft_wrap=True)
-
-        yield on_progress, on_outcome
 
 
 def _describe(outcome: "Outcome") -> str:

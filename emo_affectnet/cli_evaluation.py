@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .cli_terminal import PATH, print_table
 from .cli_training import (
     CACHE_OPTIONS,
-    PATH,
     STUDY_OPTIONS,
     add_options,
     extract_corpora,
-    print_table,
     read_policies,
     scan_corpora,
     tell_problems,

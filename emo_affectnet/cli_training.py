@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .errors import EmoAffectNetError, UsageError
+from .cli_terminal import PATH, print_table
+from .errors import UsageError
 from .weights import resolve_backbone
 
 if TYPE_CHECKING:
@@ -23,33 +24,7 @@ if TYPE_CHECKING:
     from .training.heads import Study, TrainedHead
     from .training.results import EvaluationResult
 
-EXTRA_TRAIN = ("sklearn", "scipy", "PIL")  # what only training and evaluation need
-PATH = click.Path(path_type=Path)
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-class _TellsErrors(click.Command):
-    """Turns the library's errors into one sentence and their exit code."""
-
-    def invoke(self, context: click.Context) -> Any:
-        try:
-            return super().invoke(context)
-        except EmoAffectNetError as error:
-            click.echo(f"Error: {error}", err=True)
-            context.exit(error.exit_code)
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in EXTRA_TRAIN:
-                raise
-            click.echo(f"Error: {error.name} is not installed: pip install 'emo-affectnet[train]'", err=True)
-            context.exit(1)
-
-
-class Command(_TellsErrors):
-    """A command by itself."""
-
-
-class Group(_TellsErrors, click.Group):
-    """A group of commands."""
 
 
 @click.group()
@@ -321,18 +296,3 @@ def tell_results(result: "EvaluationResult", save: Path) -> None:
         click.echo(remark)
     write_results(result, save)
     plot_confusions(confusion_items(result), save / "confusions.png")
-
-
-def print_table(title: str, rows: Sequence[tuple[str, ...]]) -> None:
-    """Print rows of text, the first of them the header; the first two columns give way on a narrow terminal."""
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
-    header, *body = rows
-    table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0), title_justify="left")
-    for number, name in enumerate(header):
-        table.add_column(name, justify="left" if number < 2 else "right", no_wrap=number > 1)
-    for row in body:
-        table.add_row(*row)
-    Console().print(table)

@@ -17,11 +17,15 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "bundled" not in path
 LAYERS = (
     {"emotions", "errors", "files", "__init__"},
     {"video", "weights"},
-    {"faces", "timeline", "models"},
-    {"engines"},
-    {"recognizer", "reports"},
-    {"batch", "plots", "training"},
-    {"cli_training"},
+    {"video_writer"},
+    {"faces", "timeline", "models", "camera"},
+    {"engines", "window"},
+    {"recognizer", "reports", "drawing"},
+    {"annotation", "batch", "plots", "recording", "training"},
+    {"live", "pages"},
+    {"viewing"},
+    {"cli_terminal"},
+    {"cli_training", "cli_viewing"},
     {"cli_evaluation"},
     {"cli"},
     {"__main__"},
@@ -29,17 +33,20 @@ LAYERS = (
 
 # Where a package may be imported, at the top or inside a function.
 CONFINED = {
-    "av": {"video"},
-    "cv2": {"faces"},
+    "av": {"camera", "video", "video_writer"},
+    "cv2": {"annotation", "camera", "drawing", "faces", "window"},
     "mediapipe": {"faces"},
     "torch": {"models", "engines", "training"},
-    "pandas": {"reports", "batch", "plots"},
+    "pandas": {"reports", "batch", "plots", "pages", "viewing"},
+    "PIL": {"drawing", "pages", "training"},
+    "jinja2": {"pages"},
+    "markupsafe": {"pages"},
     "matplotlib": {"plots"},
     "sklearn": {"training"},
     "tensorflow": set(),
     "keras": set(),
-    "rich": {"cli", "cli_training"},
-    "click": {"cli", "cli_evaluation", "cli_training"},
+    "rich": {"cli", "cli_terminal", "cli_training"},
+    "click": {"cli", "cli_evaluation", "cli_terminal", "cli_training", "cli_viewing"},
 }
 
 
@@ -111,7 +118,8 @@ def test_importing_loads_nothing_heavy_and_does_nothing(statement: str) -> None:
 import os, sys, threading
 before = dict(os.environ), threading.active_count()
 {statement}
-heavy = {{"torch", "cv2", "mediapipe", "matplotlib", "pandas", "av", "tensorflow", "numpy", "rich"}} & set(sys.modules)
+names = "torch cv2 mediapipe matplotlib pandas av tensorflow numpy rich PIL jinja2 gradio"
+heavy = set(names.split()) & set(sys.modules)
 assert not heavy, heavy
 assert before == (dict(os.environ), threading.active_count())
 """

@@ -1,0 +1,114 @@
+"""What the commands share: options of the recognizer, errors as one sentence, progress bars, tables."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from .errors import EmoAffectNetError
+from .weights import HEAD_NAMES
+
+if TYPE_CHECKING:
+    from .batch import Input
+
+PATH = click.Path(path_type=Path)
+HELP = {"help_option_names": ["-h", "--help"]}
+EXTRA_TRAIN = ("sklearn", "scipy")  # what only training and evaluation need
+PROGRESS_FRAMES = 10  # between two movements of the bar
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_RECOGNIZER_OPTIONS = (
+    click.option(
+        "--head",
+        type=click.Choice(HEAD_NAMES, case_sensitive=False),
+        metavar=f"[{'|'.join(HEAD_NAMES)}]",
+        help="The head to report, named after the corpus it never saw, or the mean over all six.  [default: ensemble]",
+    ),
+    click.option(
+        "--detector",
+        type=click.Choice(("short-range", "full-range", "face-mesh")),
+        default="short-range",
+        show_default=True,
+        help="MediaPipe for faces within 2 m or 5 m of the camera, or the published bounds of 468 landmarks.",
+    ),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
+)  # fmt: skip
+
+
+def recognizer_options(command: Function) -> Function:
+    """Add the options that an `EmotionRecognizer` is made with."""
+    for option in reversed(_RECOGNIZER_OPTIONS):
+        command = option(command)
+    return command
+
+
+class _TellsErrors(click.Command):
+    """Turns the library's errors into one sentence and their exit code."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except EmoAffectNetError as error:
+            click.echo(f"Error: {error}", err=True)
+            context.exit(error.exit_code)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in EXTRA_TRAIN:
+                raise
+            click.echo(f"Error: {error.name} is not installed: pip install 'emo-affectnet[train]'", err=True)
+            context.exit(1)
+
+
+class Command(_TellsErrors):
+    """A command by itself."""
+
+
+class Group(_TellsErrors, click.Group):
+    """A group of commands."""
+
+
+@contextmanager
+def progress_bars(*, total: int) -> "Iterator[tuple[Callable[[Input, int, int | None], None], Callable[[str], None]]]":
+    """Show a bar for the folder and one for the video, on a terminal only, and a line for each finished video."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(highlight=False)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        folder = bars.add_task("All videos", total=total, unit="videos")
+        video = bars.add_task("Loading the networks", total=None, unit="frames")
+
+        def on_progress(source: "Input", done: int, frames: int | None) -> None:
+            if done == 1 or done % PROGRESS_FRAMES == 0:
+                bars.update(video, description=click.format_filename(source.path.name), completed=done, total=frames)
+
+        def on_finished(line: str) -> None:
+            bars.update(folder, advance=1)
+            console.print(line, markup=False, soft_wrap=True)
+
+        yield on_progress, on_finished
+
+
+def print_table(title: str, rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows of text, the first of them the header; the first two columns give way on a narrow terminal."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    header, *body = rows
+    table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0), title_justify="left")
+    for number, name in enumerate(header):
+        table.add_column(name, justify="left" if number < 2 else "right", no_wrap=number > 1)
+    for row in body:
+        table.add_row(*row)
+    Console().print(table)
