@@ -16,7 +16,7 @@ from . import __version__
 from .cli_evaluation import evaluate
 from .cli_terminal import HELP, PATH, Command, Group, progress_bars, recognizer_options
 from .cli_training import corpora, train
-from .cli_viewing import annotate, live, report
+from .cli_viewing import annotate, app, live, report
 from .weights import WEIGHTS, read_record, resolve
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def main() -> None:
     """Read emotions over time from videos of faces."""
 
 
-for command in (annotate, report, live, corpora, train, evaluate):
+for command in (annotate, report, live, app, corpora, train, evaluate):
     main.add_command(command)
 
 

@@ -197,3 +197,17 @@ def _live(
     click.echo(f"{summary.frames} frames in {summary.seconds:.1f} s, {summary.samples} of them looked at for faces.")
     for path in (*summary.recordings, *([csv] if csv else [])):
         click.echo(f"Saved: {click.format_filename(path)}")
+
+
+@click.command(cls=Command)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others let others in.")
+@click.option("--port", type=click.IntRange(0, 65535), default=7860, show_default=True, help="0 is any free one.")
+@click.option(
+    "--max-upload", type=click.IntRange(min=1), default=500, show_default=True, help="Size of a video, in MB."
+)
+@click.option("--browser/--no-browser", "open_browser", default=True, help="Open the page in a browser.")
+def app(**options: Any) -> None:
+    """Show a page in the browser for videos and the camera (needs the extra: pip install 'emo-affectnet[app]')."""
+    from .app import serve
+
+    serve(**options, on_ready=lambda address: click.echo(f"The page is at {address} until Ctrl-C."))

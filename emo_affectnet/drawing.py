@@ -129,8 +129,8 @@ def _shade(image: Image, box: tuple[int, int, int, int], colour: Colour, share: 
 
 def _draw_box(image: Image, moment: Moment) -> None:
     x1, y1, x2, y2 = (round(edge) for edge in moment.box)
-    width = max(round(_text_size(image) / 8), 1)
-    cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), BLACK, 3 * width)  # seen on any background
+    width = max(round(_text_size(image) / 8), 2)
+    cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), BLACK, width + 2)  # seen on any background
     cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), _person_colour(moment.track_id), width)
 
 

@@ -1,6 +1,7 @@
 """The CSV contract: the published eight columns first, a row for every frame, unknown values empty."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 
 from emo_affectnet.errors import ReportError
-from emo_affectnet.reports import COLUMNS, read_csv, to_table, write_csv, write_json
+from emo_affectnet.reports import COLUMNS, read_csv, read_people, report_path, to_table, write_csv, write_json
 from emo_affectnet.timeline import Timeline, empty_timeline
 from emo_affectnet.video import VideoInfo
 
@@ -127,3 +128,16 @@ def test_a_report_that_cannot_be_written_leaves_nothing(write, timeline: Timelin
     with pytest.raises(ReportError, match="cannot be written"):
         write(timeline, tmp_path / "a.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_everyone_in_a_video_is_read_the_primary_person_first(timeline: Timeline, tmp_path: Path) -> None:
+    for rank in (1, 2, 4):  # of the fourth there is no third, so it is of another run
+        write_csv(replace(timeline, track_id=rank), report_path(tmp_path / "a.b", rank=rank, suffix="csv"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.b.csv", "a.b.person-2.csv", "a.b.person-4.csv"]
+    people = read_people(tmp_path / "a.b")
+    assert [table["track"].max() for table in people] == [1, 2]
+
+
+def test_people_of_a_video_without_a_report_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match=r"a\.csv.*cannot be read"):
+        read_people(tmp_path / "a")

@@ -1,6 +1,7 @@
 """A folder of videos and reports: what has no report is analysed first, and what fails costs nobody else."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
@@ -14,6 +15,9 @@ from emo_affectnet.video import probe, read_frames
 from emo_affectnet.viewing import PICTURES, annotate, write_pages
 from emo_affectnet.weights import hash_file
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 
 @pytest.fixture
 def folder(tmp_path: Path, make_video) -> Path:
@@ -24,6 +28,24 @@ def folder(tmp_path: Path, make_video) -> Path:
 
 def refuse_to_load():
     raise AssertionError("nothing has to be analysed")
+
+
+def play(chromium: "Browser", path: Path) -> dict[str, float]:
+    """Play half a second of a video; return its duration in s, its frames shown and its bytes of sound decoded."""
+    page = chromium.new_page()
+    (path.parent / "player.html").write_text(f'<video src="{path.name}" muted></video>')
+    page.goto((path.parent / "player.html").as_uri())
+    script = """async () => {
+        const video = document.querySelector("video");
+        await video.play();
+        while (video.currentTime < 0.5) await new Promise((done) => setTimeout(done, 20));
+        const frames = video.getVideoPlaybackQuality().totalVideoFrames;
+        return {duration: video.duration, frames, sound: video.webkitAudioDecodedByteCount};
+    }"""
+    try:
+        return page.evaluate(script)
+    finally:
+        page.close()
 
 
 def has_box(path: Path, index: int = 10) -> bool:
@@ -122,8 +144,10 @@ def test_folder_that_cannot_be_made_is_named(tmp_path: Path, folder: Path, fake_
 
 
 @pytest.mark.parametrize("name", ["expressions", "leaves_and_returns", "two_people"])
-def test_demo_clips_keep_their_frames_times_length_and_size(tmp_path: Path, name: str) -> None:
-    """With the bundled weights and the real detector."""
+def test_demo_clips_keep_their_frames_and_size_and_play_in_a_browser_with_sound(
+    tmp_path: Path, chromium: "Browser", name: str
+) -> None:
+    """With the bundled weights, the real detector and a real browser."""
     from emo_affectnet.recognizer import EmotionRecognizer
 
     source = VIDEO_FOLDER / f"{name}.mp4"
@@ -133,6 +157,10 @@ def test_demo_clips_keep_their_frames_times_length_and_size(tmp_path: Path, name
     assert (probe(copy).duration, probe(copy).has_audio) == (probe(source).duration, True)
     assert copy.stat().st_size < 1.5 * source.stat().st_size
     assert has_box(copy, 20)
+    played = play(chromium, copy)
+    assert played["duration"] == pytest.approx(probe(source).duration, abs=0.1)
+    assert played["frames"] > 5
+    assert played["sound"] > 0
 
 
 def test_folder_of_pages_has_an_index_pictures_and_the_settings(tmp_path: Path, folder: Path, fake_recognizer) -> None:
