@@ -49,16 +49,24 @@ def measure(clip: Path, reports: Path) -> dict[str, Any]:
     began = time.perf_counter()
     annotate_video(clip, people, reports / "copy.mp4")
     seconds = time.perf_counter() - began
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
     duration = probe(clip).duration or 0.0
     return {
         "clip_seconds": round(duration, 1),
         "size": f"{SIZE[0]}x{SIZE[1]}",
         "times_real_time": round(duration / seconds, 2),
         "processor_seconds_per_second": round(time.process_time() / duration, 2),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6),
+        "peak_memory_mb": round(peak_memory() / 1e6),
         "size_ratio": round((reports / "copy.mp4").stat().st_size / clip.stat().st_size, 2),
     }
+
+
+def peak_memory() -> int:
+    """Return the largest memory of this process so far, in bytes; getrusage would count its parent's as well."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def run_apart(clip: Path, reports: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from .emotions import EMOTION_NAMES
 from .errors import ReportError, UsageError, check_name
 from .reports import BOX_COLUMNS
 from .timeline import Moment
-from .video import VideoInfo, probe, read_frames
+from .video import VideoInfo, prefetch, probe, read_frames
 from .video_writer import VideoWriter
 
 if TYPE_CHECKING:
@@ -93,10 +93,9 @@ def annotate_video(
     emotions = _find_emotions(persons, info, columns=size[0])
     index = -1
     with VideoWriter.like(info, save, width=size[0], height=size[1]) as writer:
-        for frame in read_frames(video):
+        for frame, image in prefetch((frame, _resize(frame.image, size)) for frame in read_frames(video)):
             index = frame.index
             _check_time(persons, index, frame.time, video)
-            image = _resize(frame.image, size)
             looks = (person.look(index, frame.time, scale=scale) for person in persons)
             draw_people(image, [moment for moment in looks if moment], style=style, corners=corners)
             if style == "full":

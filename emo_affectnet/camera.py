@@ -83,7 +83,7 @@ def open_source(*, camera: int | None = None, source: str | Path | None = None, 
         container = _open_address(str(source))
         frames, release = _read_address(container, str(source)), container.close
     else:
-        file = cast(Frames, read_frames(Path(source or "")))
+        file = read_frames(Path(source or ""))
         first = next(file)  # what cannot be read is an error now, not in the middle of a session
         frames, release = chain([first], file), file.close
     return Source(_pace(frames, stopped, speed=speed), stopped=stopped, release=release)

@@ -10,14 +10,17 @@ from __future__ import annotations  # av.Packet takes its type argument in annot
 import errno
 import logging
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from io import FileIO
 from pathlib import Path
-from typing import Any, cast
+from queue import Full, Queue
+from typing import Any, TypeVar, cast
 
 import av
 import numpy as np
@@ -31,6 +34,7 @@ from .errors import UsageError, VideoError
 
 Image = npt.NDArray[np.uint8]  # (H, W, 3) RGB
 FilePath = str | os.PathLike[str]
+Item = TypeVar("Item")
 
 logger = logging.getLogger("emo_affectnet")
 
@@ -126,7 +130,7 @@ def probe(path: FilePath) -> VideoInfo:
         )
 
 
-def read_frames(path: FilePath) -> Iterator[Frame]:
+def read_frames(path: FilePath) -> Generator[Frame, None, None]:
     """Yield every frame that can be decoded, in the order of presentation, and hold on to none of them.
 
     Packets that give no frame are skipped; one warning at the end counts them. Nothing is opened before the first
@@ -151,6 +155,41 @@ def read_frames(path: FilePath) -> Iterator[Frame]:
         raise _no_video(path, *_NO_FRAMES)
     if index < packet_count:
         logger.warning('"%s": %d of %d packets gave no frame; skipped.', path, packet_count - index, packet_count)
+
+
+def prefetch(items: Generator[Item, None, None], *, depth: int = 8) -> Generator[Item, None, None]:
+    """Yield items in their order, made on a thread of their own, at most `depth` of them ahead.
+
+    What making them raises is raised here. When this generator is closed, so is `items`, and the thread has ended.
+    """
+    ready: Queue[tuple[Item] | None] = Queue(depth)  # None is the end
+    stopped = threading.Event()
+
+    def offer(item: tuple[Item] | None) -> None:
+        has_room = False
+        while not has_room and not stopped.is_set():
+            with suppress(Full):
+                ready.put(item, timeout=0.1)
+                has_room = True
+
+    def make() -> None:
+        try:
+            for item in items:
+                offer((item,))
+                if stopped.is_set():
+                    return
+        finally:
+            items.close()
+            offer(None)
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as threads:
+        making = threads.submit(make)
+        try:
+            while entry := ready.get():
+                yield entry[0]
+        finally:
+            stopped.set()
+        making.result()
 
 
 class _Bytes:

@@ -115,6 +115,7 @@ class VideoWriter:
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED_RANGE
         context.time_base = self._video.time_base = self._tick
+        context.thread_type = "FRAME"  # slices of one frame, PyAV's default, cannot use a second core as well
         self._audio = self._sound = None
         if self._audio_rate is not None:
             self._audio = self._container.add_stream("aac", rate=self._audio_rate, layout="mono")
