@@ -22,7 +22,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from .errors import UsageError, VideoError
-from .video import Frame, Image, read_frames
+from .video import Frame, Image, find_orientation, read_frames
 
 DEVICES = Path("/dev")  # where Linux lists cameras, as video0, video1, ...
 FIRST_FRAME_SECONDS = 5.0  # that a camera may take to deliver its first frame
@@ -174,13 +174,14 @@ def _open_address(address: str) -> InputContainer:
 
 
 def _read_address(container: InputContainer, address: str) -> Iterator[Frame]:
-    index, start, moment = 0, None, 0.0
+    index, start, moment, orientation = 0, None, 0.0, None
     try:
         for packet in container.demux(video=0):
             for picture in _decode(packet):
-                start = picture.time if start is None else start
+                if orientation is None:
+                    start, orientation = picture.time, find_orientation(picture)
                 moment = moment if picture.time is None or start is None else picture.time - start
-                yield Frame(index, moment, picture)
+                yield Frame(index, moment, picture, orientation)
                 index += 1
     except (av.FFmpegError, OSError) as error:
         raise VideoError(

@@ -28,6 +28,7 @@ import numpy.typing as npt
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from .errors import UsageError, VideoError
@@ -35,8 +36,10 @@ from .errors import UsageError, VideoError
 Image = npt.NDArray[np.uint8]  # (H, W, 3) RGB
 FilePath = str | os.PathLike[str]
 Item = TypeVar("Item")
+Orientation = tuple[bool, bool, bool]  # transposed, then mirrored left to right, then top to bottom
 
 logger = logging.getLogger("emo_affectnet")
+_of_thread = threading.local()  # one converter of colours for each thread; PyAV would make one for each frame
 
 # A frame nearer to its own place on the constant-rate grid than to its neighbours' has the index that its time says.
 # Containers that round to milliseconds (mkv, webm, flv) stay far inside: 0.5 ms is 0.06 intervals even at 120 fps.
@@ -78,6 +81,7 @@ class Frame:
     index: int  # 0-based, in the order of presentation
     time: float  # s, from PTS
     source: av.VideoFrame | Image = field(repr=False)
+    orientation: Orientation = field(default=(False, False, False), repr=False)
 
     def __post_init__(self) -> None:
         image = self.source
@@ -87,8 +91,9 @@ class Frame:
     @cached_property
     def image(self) -> Image:
         """RGB uint8 (H, W, 3), contiguous and upright."""
-        image = self.source if isinstance(self.source, np.ndarray) else _upright_rgb(self.source)
-        return np.ascontiguousarray(image)
+        is_image = isinstance(self.source, np.ndarray)
+        image = self.source if is_image else _upright_rgb(cast(av.VideoFrame, self.source), self.orientation)
+        return np.ascontiguousarray(cast(Image, image))
 
 
 def probe(path: FilePath) -> VideoInfo:
@@ -114,7 +119,8 @@ def probe(path: FilePath) -> VideoInfo:
         if first is None:
             raise _no_video(path, *_NO_FRAMES)
         fps, is_constant_rate, duration = _measure(shown, stream, start)
-        width, height = (first.height, first.width) if _orientation(first)[0] else (first.width, first.height)
+        is_transposed = find_orientation(first)[0]
+        width, height = (first.height, first.width) if is_transposed else (first.width, first.height)
         return VideoInfo(
             path=Path(path),
             width=width,
@@ -144,12 +150,13 @@ def read_frames(path: FilePath) -> Generator[Frame, None, None]:
         stream.thread_type = "AUTO"
         time_base, rate, start = cast(Fraction, stream.time_base), stream.average_rate, find_start(container, stream)
         interval = float(1 / rate) if rate else 0.0
-        time = -interval
+        time, orientation = -interval, None
         for packet in _packets(container, stream, path):
             packet_count += _holds_frame(packet)
             for picture in _decode(packet):
                 time = time + interval if picture.pts is None else float(picture.pts * time_base - start)
-                yield Frame(index, time, picture)
+                orientation = find_orientation(picture) if orientation is None else orientation
+                yield Frame(index, time, picture, orientation)
                 index += 1
     if not index:
         raise _no_video(path, *_NO_FRAMES)
@@ -316,8 +323,11 @@ def _fits_grid(times: npt.NDArray[np.float64], rate: float) -> bool:
     return bool(np.abs(times * rate - np.arange(len(times))).max() <= GRID_TOLERANCE)
 
 
-def _orientation(picture: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """Say how to show a stored picture: transposed, then mirrored left to right, then top to bottom."""
+def find_orientation(picture: av.VideoFrame) -> Orientation:
+    """Say how to show a stored picture: transposed, then mirrored left to right, then top to bottom.
+
+    Ask once for each video: a picture whose side data was looked at lives on until Python's garbage collector comes.
+    """
     try:
         data: Any = picture.side_data.get("DISPLAYMATRIX")
         a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist() if data else (1, 0, 0, 0, 1)
@@ -328,9 +338,11 @@ def _orientation(picture: av.VideoFrame) -> tuple[bool, bool, bool]:
     return (True, c < 0, b < 0) if abs(c) > abs(a) else (False, a < 0, d < 0)
 
 
-def _upright_rgb(picture: av.VideoFrame) -> Image:
-    image = cast(Image, picture.to_ndarray(format="rgb24"))
-    is_transposed, is_mirrored, is_upside_down = _orientation(picture)
+def _upright_rgb(picture: av.VideoFrame, orientation: Orientation) -> Image:
+    if not hasattr(_of_thread, "reformatter"):
+        _of_thread.reformatter = VideoReformatter()
+    image = cast(Image, _of_thread.reformatter.reformat(picture, format="rgb24").to_ndarray())
+    is_transposed, is_mirrored, is_upside_down = orientation
     if is_transposed:
         image = image.swapaxes(0, 1)
     return image[:: -1 if is_upside_down else 1, :: -1 if is_mirrored else 1]

@@ -21,7 +21,7 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
-from av.video.reformatter import Colorspace
+from av.video.reformatter import Colorspace, VideoReformatter
 
 from .errors import UsageError, VideoError
 from .files import whole_file
@@ -78,6 +78,7 @@ class VideoWriter:
             self._options |= _limit_bits(*max_bits)
         self._audio_rate, self._sound_of = audio_rate, sound_of
         self._last_pts, self._next_time, self._sample_count = -1, Fraction(0), 0  # ticks, s, samples
+        self._reformatter = VideoReformatter()
         self._resources = ExitStack()
 
     @classmethod
@@ -138,7 +139,7 @@ class VideoWriter:
         if any(side % 2 for side in image.shape[:2]):
             image = np.pad(image, [*((0, side % 2) for side in image.shape[:2]), (0, 0)], mode="edge")
         rgb = av.VideoFrame.from_ndarray(image, format="rgb24")
-        picture = rgb.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+        picture = self._reformatter.reformat(rgb, format="yuv420p", dst_colorspace=Colorspace.ITU709)
         picture.pts, picture.time_base = self._last_pts, self._tick
         with self._guarded():
             self._container.mux(self._video.encode(picture))
