@@ -7,9 +7,6 @@ made in a process of its own, because peak memory is a figure of a process.
 """
 
 import json
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from itertools import chain, count, islice
@@ -19,7 +16,7 @@ from typing import Any
 import click
 import cv2
 import numpy as np
-from speed import ROOT, describe_machine
+from speed import ROOT, describe_machine, peak_memory, run_apart
 
 SIZE = (1280, 720)
 
@@ -60,23 +57,6 @@ def measure(clip: Path, reports: Path) -> dict[str, Any]:
     }
 
 
-def peak_memory() -> int:
-    """Return the largest memory of this process so far, in bytes; getrusage would count its parent's as well."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def run_apart(clip: Path, reports: Path) -> dict[str, Any]:
-    """Return the figures of one copy, measured in a fresh process."""
-    command = [sys.executable, __file__, "--only", str(clip), "--reports", str(reports)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return figures
-
-
 @click.command()
 @click.option("--seconds", multiple=True, default=(10.0, 60.0), show_default=True, help="Length of a clip.")
 @click.option("--only", type=click.Path(path_type=Path), help="Annotate one clip in this process and print JSON.")
@@ -92,7 +72,7 @@ def main(seconds: tuple[float, ...], only: Path | None, reports: Path | None) ->
     with tempfile.TemporaryDirectory() as folder:
         clips = [make_clip(Path(folder, f"{length:g}.mp4"), length) for length in seconds]
         analyze(clips, save=Path(folder), recognizer=EmotionRecognizer, faces="all")
-        results = [run_apart(clip, Path(folder)) for clip in clips]
+        results = [run_apart(__file__, "--only", clip, "--reports", folder) for clip in clips]
     click.echo(f"{'clip':>8}{'size':>10}{'x real time':>13}{'processor s/s':>15}{'peak MB':>9}{'size ratio':>12}")
     for row in results:
         click.echo(

@@ -47,7 +47,6 @@ def measure(clip: Path, repeats: int) -> dict[str, Any]:
         timeline = recognizer.predict(clip)
         runs.append(time.perf_counter() - began)
     frames, duration = len(timeline.times), timeline.video.duration or 0.0
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
     return {
         "clip": clip.name,
         "size": f"{timeline.video.width}x{timeline.video.height}",
@@ -56,13 +55,22 @@ def measure(clip: Path, repeats: int) -> dict[str, Any]:
         "times_real_time": round(duration / min(runs), 2),
         "seconds": [round(run, 3) for run in runs],
         "load_seconds": round(load, 2),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6),
+        "peak_memory_mb": round(peak_memory() / 1e6),
     }
 
 
-def run_apart(clip: Path, repeats: int) -> dict[str, Any]:
-    """Return the figures of one clip, measured in a fresh process."""
-    command = [sys.executable, __file__, "--only", str(clip), "--repeats", str(repeats)]
+def peak_memory() -> int:
+    """Return the largest memory of this process so far, in bytes; getrusage would count its parent's as well."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def run_apart(script: str, *words: str | Path) -> dict[str, Any]:
+    """Return the figures that a benchmark prints as JSON in a process of its own."""
+    command = [sys.executable, script, *map(str, words)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return figures
@@ -89,7 +97,7 @@ def main(repeats: int, only: Path | None) -> None:
     if only:
         click.echo(json.dumps(measure(only, repeats)))
         return
-    results = [run_apart(clip, repeats) for clip in find_clips()]
+    results = [run_apart(__file__, "--only", clip, "--repeats", str(repeats)) for clip in find_clips()]
     click.echo(f"{'clip':26}{'size':>10}{'frames/s':>10}{'x real time':>13}{'load s':>8}{'peak MB':>9}")
     for row in results:
         click.echo(

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .annotation import annotate_video
-from .batch import Outcome, summarize
+from .batch import Outcome, summarize, write_reports
 from .drawing import draw_people
 from .pages import Segment, find_segments, write_page
 from .plots import plot_report
 from .recognizer import EmotionRecognizer, Stream
-from .reports import read_people, report_path, write_csv
+from .reports import read_people, report_path
 from .timeline import MAX_GAP, Moment
 from .video import Frame, Image
 
@@ -175,8 +175,7 @@ def analyze_video(
     shown = timelines if faces == "all" else timelines[:1]
     stem = folder / video.with_suffix("").name
     reports = [report_path(stem, rank=rank, suffix="csv") for rank in range(1, len(shown) + 1)]
-    for timeline, report in zip(shown, reports, strict=True):
-        write_csv(timeline, report)
+    write_reports(shown, stem, ("csv",))
     people = read_people(stem)
     annotated, page = stem.with_name(f"{stem.name}.annotated.mp4"), stem.with_name(f"{stem.name}.html")
     count = len(timelines[0].times)

@@ -203,7 +203,7 @@ def analyze_one(
     started = time.monotonic()
     try:
         timelines = recognizer.predict_all(source.path, on_progress=on_progress)
-        _write_reports(timelines if faces == "all" else timelines[:1], save / source.name, formats)
+        write_reports(timelines if faces == "all" else timelines[:1], save / source.name, formats)
     except Exception as error:  # one video must not cost the others, whatever a decoder or detector makes of it
         message = describe_failure(source, error)
         return Outcome(source.label, "error", seconds=time.monotonic() - started, message=message)
@@ -217,7 +217,7 @@ def analyze_one(
     return replace(outcome, status="error", message=_printable(message))
 
 
-def _write_reports(timelines: Sequence[Timeline], stem: Path, formats: Sequence[str]) -> None:
+def write_reports(timelines: Sequence[Timeline], stem: Path, formats: Sequence[str]) -> None:
     """Write `<stem>.csv` and `<stem>.person-2.csv` ..., and remove those of people an earlier run had found."""
     for suffix in formats:
         for rank, timeline in enumerate(timelines, start=1):
