@@ -78,7 +78,7 @@ def _open_targets(
 @add_options(CACHE_OPTIONS)
 def evaluate_clips(labels: Path, save: Path, head_file: Path | None, **options: Any) -> None:
     """Score the weights on your own clips, listed in LABELS.csv: path, emotion and, if known, speaker, start, end."""
-    from .engines import load_head
+    from .networks import load_head
     from .training import evaluate
     from .training.corpora import read_table
 

@@ -6,7 +6,9 @@ EmoAffectNetError                exit 1
 ├── WeightsError
 │   ├── MissingWeights           a file that is not there
 │   ├── CorruptWeights           a file that is not what its name or hash promises
-│   └── WrongArchitecture        a readable file of another network
+│   ├── WrongArchitecture        a readable file of another network
+│   ├── UntrustedWeights         a file that can run code and that nobody has vouched for
+│   └── DownloadError            a file that could not be fetched whole
 ├── CorpusError                  a folder that is not the corpus it was given for
 ├── EngineUnavailable            (also ImportError) names the extra to install
 └── UsageError                   exit 2: the call itself is wrong
@@ -44,6 +46,14 @@ class CorruptWeights(WeightsError):
 
 class WrongArchitecture(WeightsError):
     """The file holds the weights of another network."""
+
+
+class UntrustedWeights(WeightsError):
+    """The file holds code, and its hash is not known here."""
+
+
+class DownloadError(WeightsError):
+    """The file could not be fetched, or did not arrive whole."""
 
 
 class CorpusError(EmoAffectNetError):

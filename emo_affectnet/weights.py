@@ -25,6 +25,7 @@ ENSEMBLE = "ensemble"  # the mean over all heads
 HEAD_NAMES = (*CORPUS_NAMES, ENSEMBLE)
 CHANNELS = ("RGB", "BGR", "grey")  # grey: luma, three times
 INTERPOLATIONS = ("area", "nearest", "linear")
+UNSCALED = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,21 @@ class Preprocessing:
     mean: tuple[float, float, float]  # grey levels 0-255, in the order of `channels`
     interpolation: str  # one of INTERPOLATIONS
     crop_margin: tuple[float, float, float, float]  # left, top, right, bottom, as a share of the box
+    std: tuple[float, float, float] = UNSCALED  # grey levels, in the order of `channels`; divides after the mean
 
     def __post_init__(self) -> None:
         # JSON gives lists; equal records must be equal values.
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "crop_margin", tuple(self.crop_margin))
+        object.__setattr__(self, "std", tuple(self.std))
         if self.channels not in CHANNELS:
             raise ValueError(f"channels must be one of {', '.join(CHANNELS)}, not {self.channels!r}")
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, not {self.interpolation!r}")
         if (len(self.mean), len(self.crop_margin)) != (3, 4) or self.input_size < 1:
             raise ValueError("a mean has 3 values, a crop_margin 4, and an input_size is at least 1 px")
+        if len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError("a std has 3 values above 0")
 
 
 # VGGFace2's means in B, G, R; run.py of the original resizes by area and crops the detector's box without a margin.

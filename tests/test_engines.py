@@ -15,12 +15,11 @@ from emo_affectnet.engines import (
     ENGINES,
     TorchEngine,
     choose_device,
-    load_backbone,
-    load_head,
     normalize_crops,
 )
 from emo_affectnet.errors import CorruptWeights, MissingWeights, UsageError, WrongArchitecture
 from emo_affectnet.models import LSTMHead, ResNet50
+from emo_affectnet.networks import load_backbone, load_head
 from emo_affectnet.weights import CORPUS_NAMES, PUBLISHED_PREPROCESSING, Preprocessing, Weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.(script|load)` is deprecated:DeprecationWarning")

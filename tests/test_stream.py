@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from emo_affectnet import EmotionRecognizer
 from emo_affectnet import recognizer as module
 from emo_affectnet.emotions import Emotion
-from emo_affectnet.engines import TorchEngine, load_classifier, normalize_crops
+from emo_affectnet.engines import TorchEngine, normalize_crops
 from emo_affectnet.errors import UnknownName, WrongArchitecture
 from emo_affectnet.faces import Face
+from emo_affectnet.networks import load_classifier
 from emo_affectnet.recognizer import Reading
 from emo_affectnet.timeline import MAX_GAP, STEP, WINDOW, Moment, choose_head, slide, window_rows
 from emo_affectnet.video import Frame, read_frames

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from emo_affectnet.engines import normalize_crops, read_backbone
+from emo_affectnet.engines import normalize_crops
 from emo_affectnet.errors import UsageError
 from emo_affectnet.models import ResNet50
+from emo_affectnet.networks import read_backbone
 from emo_affectnet.training.augment import augment
 from emo_affectnet.training.corpora import FERPLUS_LICENSE, FERPLUS_PREPROCESSING, FaceImages, scan
 from emo_affectnet.training.fit import (

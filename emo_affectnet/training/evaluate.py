@@ -14,9 +14,9 @@ import torch
 from scipy.special import softmax  # type: ignore[import-untyped]  # scipy has no types
 
 from ..emotions import Emotion
-from ..engines import load_classifier, load_head, read_backbone
 from ..errors import CorpusError, UsageError
 from ..faces import Image
+from ..networks import load_classifier, load_head, read_backbone
 from ..timeline import Floats, Integers, spread
 from ..weights import WeightFile, hash_file, read_preprocessing, read_record, verify
 from .corpora.clip import Problem, Scan, Tell

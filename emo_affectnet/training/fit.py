@@ -22,11 +22,12 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..emotions import Emotion
-from ..engines import choose_device, normalize_crops, read_backbone
+from ..engines import choose_device, normalize_crops
 from ..errors import UsageError
 from ..faces import crop
 from ..files import whole_file
 from ..models import ResNet50
+from ..networks import read_backbone
 from ..weights import Preprocessing, hash_file, read_preprocessing, read_record, write_record
 from .augment import augment
 from .calibrate import calibrate

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from ..emotions import Emotion
-from ..engines import read_backbone
 from ..files import whole_file
 from ..models import ResNet50
+from ..networks import read_backbone
 from ..timeline import Doubles
 from ..weights import CORPUS_NAMES, Preprocessing, hash_file, read_preprocessing
 from .augment import augment

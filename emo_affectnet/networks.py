@@ -1,0 +1,201 @@
+"""Weight files become networks: a state dict, TorchScript or a Keras file to functions of tensors.
+
+Whatever the file, a backbone is a function from the network's input to features after the ReLU, and a head one from
+windows to probabilities. Loading is strict: a file that would load and compute something else is refused.
+"""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .emotions import Emotion
+from .errors import CorruptWeights, WrongArchitecture
+from .timeline import WINDOW
+from .weights import PUBLISHED_PREPROCESSING, sniff_format
+
+if TYPE_CHECKING:
+    import torch
+
+    from .models import ResNet50
+
+    TensorFunction = Callable[[torch.Tensor], torch.Tensor]
+
+# What PyTorch raises over damaged files: a changed length, for one, asks it for all the memory there is.
+_UNREADABLE = (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, MemoryError)
+
+
+def _read_state_dict(path: Path) -> "dict[str, torch.Tensor]":
+    import pickle
+
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CorruptWeights(
+            f"{path} should be a plain state dict, but it holds other Python objects, a pickled module perhaps, or is "
+            "damaged. A pickled module can run code and is refused; save its state_dict() instead."
+        ) from error
+    except _UNREADABLE as error:
+        raise CorruptWeights(
+            f"{path} should be a plain state dict, but PyTorch cannot read it; it is damaged, or no PyTorch file. "
+            "Get the file again."
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise WrongArchitecture(
+            f"{path} should be a plain state dict of tensors, but it holds a {type(state).__name__} of other things, "
+            "a training checkpoint perhaps. Give the exported weights."
+        )
+    return state
+
+
+def _fill(network: "torch.nn.Module", path: Path, *, kind: str) -> None:
+    """Load a state dict strictly, in float32, or say what else it is."""
+    state = _read_state_dict(path)
+    expected = network.state_dict()
+    wrong = [name for name in expected if name not in state or state[name].shape != expected[name].shape]
+    surplus = [name for name in state if name not in expected]
+    if wrong or surplus:
+        other = {"lstm1.weight_ih_l0": "a head", "fc1.weight": "a backbone"}
+        came = next((what for key, what in other.items() if key in state), "another network")
+        raise WrongArchitecture(
+            f"{path} should be the state dict of a {kind} with {len(expected)} tensors, but it is {came} with "
+            f"{len(state)}; {len(wrong)} are missing or of another shape, {len(surplus)} are unknown "
+            f"(first: {(wrong + surplus)[0]}). Give a {kind} here."
+        )
+    network.load_state_dict(state)
+    network.eval()
+
+
+def _read_script(path: Path, *, device: str) -> "torch.jit.ScriptModule":
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            # PyTorch would rather have torch.export; the published files are TorchScript, and so are ours.
+            warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", DeprecationWarning)
+            script: torch.jit.ScriptModule = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
+    except _UNREADABLE as error:
+        raise CorruptWeights(
+            f"{path} should be TorchScript, but PyTorch cannot read it; it is damaged. Get the file again."
+        ) from error
+    script.float().eval()
+    return script
+
+
+def _sniff_pytorch(path: Path) -> str:
+    """Return "state dict" or "TorchScript"; a Keras file is refused."""
+    kind = sniff_format(path)
+    if kind == "Keras":
+        raise WrongArchitecture(
+            f"{path} is a Keras file, and this version reads PyTorch files: give a state dict (.pt) or TorchScript "
+            "(.pth)."
+        )
+    return kind
+
+
+def read_backbone(path: Path) -> "ResNet50":
+    """Return the backbone, in float32 and evaluation mode, filled from a state dict.
+
+    Raises:
+        WeightsError: the file is damaged, or another network's.
+    """
+    from .models import ResNet50
+
+    network = ResNet50()
+    _fill(network, path, kind="backbone")
+    return network
+
+
+def _describe_output(function: "Callable[[torch.Tensor], Any]", x: "torch.Tensor") -> "tuple[str, torch.Tensor | None]":
+    """Say what a script makes of an input, and return its output if that is a tensor."""
+    import torch
+
+    try:
+        with torch.inference_mode():
+            output = function(x)
+    except (RuntimeError, AttributeError, TypeError):
+        return "it cannot read such input", None
+    if not isinstance(output, torch.Tensor):
+        return f"its output is a {type(output).__name__}", None
+    return f"its output has the shape {tuple(output.shape)} and the sum {float(output.sum()):.3f}", output
+
+
+def load_backbone(
+    path: Path, *, device: str = "cpu", input_size: int = PUBLISHED_PREPROCESSING.input_size
+) -> "TensorFunction":
+    """Return the function from the network's input (B, 3, S, S) to features (B, 512) of a state dict or TorchScript.
+
+    TorchScript is tried out on one image of `input_size` px. The published files give their features before the ReLU,
+    others after it; applied here, it serves both.
+
+    Raises:
+        WeightsError: the file is damaged, or another network's.
+    """
+    return open_backbone(path, device=device, input_size=input_size)[0]
+
+
+def open_backbone(path: Path, *, device: str, input_size: int) -> "tuple[TensorFunction, TensorFunction | None]":
+    """Return the function to features, and the one from features (B, 512) to logits (B, 7) where there is one."""
+    import torch
+
+    from .models import FEATURES
+
+    if _sniff_pytorch(path) == "state dict":
+        network = read_backbone(path)
+        network.to(device=torch.device(device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the stubs miss it
+        return network.features, network.fc2
+    script = _read_script(path, device=device)
+    extract = getattr(script, "extract_features", None) or getattr(script, "features", None)
+    if extract is None:
+        raise WrongArchitecture(
+            f"{path} should be a TorchScript backbone with a method extract_features, but it has none; it may be a "
+            "head. Give a backbone here."
+        )
+    came, probe = _describe_output(extract, torch.zeros(1, 3, input_size, input_size, device=device))
+    if probe is None or probe.shape != (1, FEATURES):
+        raise WrongArchitecture(
+            f"{path} should be a TorchScript backbone from faces (B, 3, {input_size}, {input_size}) to features "
+            f"(B, {FEATURES}), but {came}. Give a backbone here."
+        )
+    last_layer = getattr(script, "fc2", None)
+    if last_layer is not None:
+        _, logits = _describe_output(last_layer, torch.zeros(1, FEATURES, device=device))
+        last_layer = last_layer if logits is not None and logits.shape == (1, len(Emotion)) else None
+    return lambda x: torch.relu(extract(x)), last_layer
+
+
+def load_classifier(path: Path) -> "TensorFunction":
+    """Return the function from the network's input (B, 3, S, S) to logits (B, 7) of a backbone's own last layer.
+
+    Raises:
+        WeightsError: the file is damaged, or another network's.
+    """
+    if _sniff_pytorch(path) == "state dict":
+        return read_backbone(path)
+    return _read_script(path, device="cpu")
+
+
+def load_head(path: Path, *, device: str = "cpu") -> "TensorFunction":
+    """Return the function from windows (W, 10, 512) to probabilities (W, 7) of TorchScript or a state dict.
+
+    Raises:
+        WeightsError: the file is damaged, or another network's.
+    """
+    import torch
+
+    from .models import FEATURES, LSTMHead
+
+    if _sniff_pytorch(path) == "state dict":
+        head = LSTMHead()
+        _fill(head, path, kind="head")
+        return head.to(torch.device(device))
+    script = _read_script(path, device=device)
+    came, probe = _describe_output(script, torch.zeros(1, WINDOW, FEATURES, device=device))
+    if probe is None or probe.shape != (1, len(Emotion)) or abs(float(probe.sum()) - 1) > 1e-3:
+        raise WrongArchitecture(
+            f"{path} should be a TorchScript head from windows (W, 10, 512) to probabilities (W, 7), but {came}. "
+            "Give a head here, not a backbone."
+        )
+    return script
