@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 LOCO := runs/loco-demo
 LOCO_CORPORA := $(foreach name,RAVDESS CREMA-D SAVEE RAMAS IEMOCAP Aff-Wild2,--corpus $(name)=$(LOCO)/corpora/$(name))
 RUN := $(BIN)/python -m emo_affectnet
+# A worker for each core, each with one thread: torch and TensorFlow would ask for all cores at once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 .PHONY: demo loco-demo test check bench evaluate-bundled clean
 
@@ -24,13 +26,13 @@ loco-demo: $(VENV)/.dev
 	@echo "These corpora are animations of one portrait: the figures show the road, and mean nothing else."
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=95
+	$(PYTEST) --cov --cov-report=term:skip-covered --cov-fail-under=95
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/speed.py

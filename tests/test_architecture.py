@@ -17,15 +17,15 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "bundled" not in path
 LAYERS = (
     {"emotions", "errors", "files", "__init__"},
     {"video", "weights"},
-    {"video_writer"},
+    {"seeking", "video_writer"},
     {"faces", "timeline", "models", "camera"},
     {"catalogue", "keras_files", "feature_files"},
-    {"store"},
-    {"networks"},
+    {"store", "keras_graph"},
+    {"networks", "weight_sets"},
     {"engines", "window"},
-    {"convert"},
-    {"recognizer", "reports", "drawing"},
+    {"convert", "stream"},
     {"zoo"},
+    {"recognizer", "reports", "drawing"},
     {"annotation", "batch", "plots", "recording", "training"},
     {"live", "pages"},
     {"viewing", "app_sessions"},
@@ -40,7 +40,7 @@ LAYERS = (
 
 # Where a package may be imported, at the top or inside a function.
 CONFINED = {
-    "av": {"camera", "video", "video_writer"},
+    "av": {"camera", "seeking", "video", "video_writer"},
     "cv2": {"annotation", "camera", "drawing", "faces", "window"},
     "mediapipe": {"faces"},
     "torch": {"models", "networks", "engines", "convert", "training", "zoo"},
@@ -59,7 +59,7 @@ CONFINED = {
     "matplotlib": {"plots"},
     "sklearn": {"training"},
     "tensorflow": set(),
-    "keras": set(),
+    "keras": {"keras_graph"},
     "rich": {"cli", "cli_terminal", "cli_training", "cli_weights"},
     "click": {"cli", "cli_evaluation", "cli_terminal", "cli_training", "cli_viewing", "cli_weights"},
 }

@@ -243,7 +243,7 @@ def test_stem_pads_as_tensorflow_same(size: int) -> None:
 
     torch.manual_seed(size)
     convolution, x = Conv2dSame(3, 4, 7, stride=2, bias=False), torch.randn(1, 3, size, size)
-    layer = keras_reference.layers.Conv2D(4, 7, strides=2, padding="same", use_bias=False)
+    layer = keras_reference.keras.layers.Conv2D(4, 7, strides=2, padding="same", use_bias=False)
     layer.build((None, size, size, 3))
     layer.set_weights([convolution.weight.detach().numpy().transpose(2, 3, 1, 0)])
     expected = torch.from_numpy(layer(x.permute(0, 2, 3, 1).numpy()).numpy()).permute(0, 3, 1, 2)
