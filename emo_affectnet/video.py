@@ -109,12 +109,12 @@ def probe(path: FilePath) -> VideoInfo:
     shown: list[tuple[int | None, int]] = []  # (PTS, duration) of each packet, in ticks of the stream
     with open_video(path) as (container, stream):
         start = find_start(container, stream)
-        for packet in _packets(container, stream, path):
+        for packet in read_packets(container, stream, path):
             if first is None:
-                first = next(iter(_decode(packet)), None)
+                first = next(iter(decode_packet(packet)), None)
             held += packet.size > 0
             size += packet.size
-            if _holds_frame(packet):
+            if holds_frame(packet):
                 shown.append((packet.pts, packet.duration or 0))
         if first is None:
             raise _no_video(path, *_NO_FRAMES)
@@ -151,9 +151,9 @@ def read_frames(path: FilePath) -> Generator[Frame, None, None]:
         time_base, rate, start = cast(Fraction, stream.time_base), stream.average_rate, find_start(container, stream)
         interval = float(1 / rate) if rate else 0.0
         time, orientation = -interval, None
-        for packet in _packets(container, stream, path):
-            packet_count += _holds_frame(packet)
-            for picture in _decode(packet):
+        for packet in read_packets(container, stream, path):
+            packet_count += holds_frame(packet)
+            for picture in decode_packet(packet):
                 time = time + interval if picture.pts is None else float(picture.pts * time_base - start)
                 orientation = find_orientation(picture) if orientation is None else orientation
                 yield Frame(index, time, picture, orientation)
@@ -268,7 +268,7 @@ def _video_stream(container: InputContainer, path: FilePath) -> VideoStream:
     raise _no_video(path, found, "give a file with a picture")
 
 
-def _packets(container: InputContainer, stream: VideoStream, path: FilePath) -> Iterator[Packet[VideoStream]]:
+def read_packets(container: InputContainer, stream: VideoStream, path: FilePath) -> Iterator[Packet[VideoStream]]:
     """Yield the packets and, last, the empty one that makes the decoder give out what it holds."""
     try:
         yield from container.demux(stream)
@@ -279,11 +279,11 @@ def _packets(container: InputContainer, stream: VideoStream, path: FilePath) -> 
         yield cast("Packet[VideoStream]", last)
 
 
-def _holds_frame(packet: Packet[VideoStream]) -> bool:
+def holds_frame(packet: Packet[VideoStream]) -> bool:
     return packet.size > 0 and not packet.is_discard  # what an edit list cuts off is discarded after decoding
 
 
-def _decode(packet: Packet[VideoStream]) -> list[av.VideoFrame]:
+def decode_packet(packet: Packet[VideoStream]) -> list[av.VideoFrame]:
     """Give the frames that are ready, none if the packet is damaged."""
     with suppress(av.FFmpegError):
         try:
