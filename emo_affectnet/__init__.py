@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .reports import read_csv
     from .timeline import Timeline
     from .video import VideoInfo
+    from .zoo.hsemotion import HSEmotionRecognizer
 
 __version__ = "0.1.0"
 
@@ -22,6 +23,7 @@ __all__ = [
     "EmoAffectNetError",
     "Emotion",
     "EmotionRecognizer",
+    "HSEmotionRecognizer",
     "Timeline",
     "VideoInfo",
     "analyze",
@@ -30,6 +32,7 @@ __all__ = [
 
 _HOMES = {
     "EmotionRecognizer": "recognizer",
+    "HSEmotionRecognizer": "zoo.hsemotion",
     "Timeline": "timeline",
     "VideoInfo": "video",
     "analyze": "batch",

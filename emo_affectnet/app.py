@@ -32,9 +32,11 @@ from .app_fragments import (
 from .app_sessions import LiveView, Recognizers, Result, Session, Sessions, WorkDropped, analyze_video
 from .batch import FACES, VIDEO_SUFFIXES
 from .errors import EmoAffectNetError, EngineUnavailable, UsageError
-from .recognizer import MODES, EmotionRecognizer
+from .recognizer import EmotionRecognizer
+from .stream import MODES
 from .video import Image
-from .weights import ENSEMBLE, HEAD_NAMES, WEIGHTS
+from .weight_sets import WEIGHTS
+from .weights import ENSEMBLE, HEAD_NAMES
 
 try:
     import fastapi

@@ -19,8 +19,9 @@ from .batch import Outcome, summarize, write_reports
 from .drawing import draw_people
 from .pages import Segment, find_segments, write_page
 from .plots import plot_report
-from .recognizer import EmotionRecognizer, Stream
+from .recognizer import EmotionRecognizer
 from .reports import read_people, report_path
+from .stream import Stream
 from .timeline import MAX_GAP, Moment
 from .video import Frame, Image
 

@@ -9,8 +9,9 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,14 @@ import pandas as pd
 
 from .emotions import EMOTION_NAMES, Emotion
 from .errors import EmoAffectNetError, ReportError, UsageError, VideoError, check_name
-from .recognizer import EmotionRecognizer, Progress
+from .feature_files import FeatureWriter, Origin, VideoFeatures
+from .recognizer import ENGAGEMENT, ENGAGEMENT_HZ, EmotionRecognizer, Progress, Reading
 from .reports import WRITERS, report_path, write_table
 from .timeline import Timeline, modal_emotion
+from .video import VideoInfo, probe
+from .weights import hash_file
+from .zoo.adaptive import AdaptiveReader, read_thresholds
+from .zoo.engagement import ENGAGEMENT_WINDOW
 
 log = logging.getLogger("emo_affectnet")
 
@@ -34,6 +40,10 @@ PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 FACES = ("primary", "all")
 _SUMMARY_START = ("file", "status", "emotion", "emotion_by_mode")
 _SUMMARY_END = ("agreement", "coverage", "people", "frames", "fps", "duration", "seconds", "message")
+_BRIEF = (
+    f"Engagement needs a face in {ENGAGEMENT_WINDOW} samples in a row, about "
+    f"{ENGAGEMENT_WINDOW / ENGAGEMENT_HZ:.0f} s; no face was seen so long."
+)
 _PERSON = re.compile(r"\.person-\d+$")
 
 
@@ -63,6 +73,7 @@ class Outcome:
     duration: float | None = None  # s
     seconds: float | None = None  # taken
     message: str | None = None
+    extras: Mapping[str, float | None] = field(default_factory=dict)  # further columns, see `reports`; means
 
 
 def find_inputs(paths: Sequence[Path]) -> tuple[list[Input], list[Path]]:
@@ -140,6 +151,8 @@ def analyze(
     recognizer: Callable[[], EmotionRecognizer],
     faces: str = "primary",
     formats: Sequence[str] = ("csv",),
+    features: Path | None = None,
+    thresholds: Path | None = None,
     on_progress: Callable[[Input, int, int | None], None] = lambda source, done, total: None,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
@@ -147,6 +160,9 @@ def analyze(
 
     `recognizer` is called once, when there is something to do. An existing report is replaced. `on_progress` hears the
     input, its frames done and its frames in all, if known; `on_outcome` each row as soon as it stands.
+
+    `features` is a file for the features of everyone in the videos. With `thresholds`, of `zoo.adaptive`, few
+    frames are looked at, and more where they do not tell; then there are no reports by frame, only the summary.
 
     Raises:
         UsageError: a path or an option is wrong; nothing was written.
@@ -156,15 +172,25 @@ def analyze(
     check_name("choice of faces", faces, FACES)
     for name in formats:
         check_name("report format", name, WRITERS)
+    if thresholds and (faces != "primary" or features or tuple(formats) != ("csv",)):
+        raise UsageError(
+            "An adaptive analysis gives a video's emotion in summary.csv and no reports by frame: leave out the choice "
+            "of faces, formats and the file of features."
+        )
     inputs, _ = find_inputs(paths)
     reader = recognizer()
     _prepare_folder(save)
-    outcomes: list[Outcome] = []
-    for source in inputs:
-        progress = functools.partial(on_progress, source)
-        outcomes.append(analyze_one(source, reader, save=save, faces=faces, formats=formats, on_progress=progress))
-        write_summary(outcomes, save / SUMMARY)
-        on_outcome(outcomes[-1])
+    with ExitStack() as stack:
+        read = functools.partial(analyze_one, recognizer=reader, save=save, faces=faces, formats=formats)
+        if thresholds:
+            read = functools.partial(judge_one, reader=AdaptiveReader(reader, read_thresholds(thresholds)))
+        elif features:
+            read = functools.partial(read, features=stack.enter_context(_open_features(features, reader)))
+        outcomes: list[Outcome] = []
+        for source in inputs:
+            outcomes.append(read(source, on_progress=functools.partial(on_progress, source)))
+            write_summary(outcomes, save / SUMMARY)
+            on_outcome(outcomes[-1])
     return outcomes
 
 
@@ -197,24 +223,86 @@ def analyze_one(
     save: Path,
     faces: str = "primary",
     formats: Sequence[str] = ("csv",),
+    features: FeatureWriter | None = None,
     on_progress: Progress = lambda done, total: None,
 ) -> Outcome:
     """Write the reports of one video into `save` and return its row of the summary; a failure is a row too."""
     started = time.monotonic()
     try:
-        timelines = recognizer.predict_all(source.path, on_progress=on_progress)
-        write_reports(timelines if faces == "all" else timelines[:1], save / source.name, formats)
+        info = probe(source.path)
+        reading = recognizer.read(info, on_progress=on_progress)
+        timelines = recognizer.interpret(reading, info)
+        reported = len(timelines) if faces == "all" else 1
+        write_reports(timelines[:reported], save / source.name, formats)
+        if features:
+            width = recognizer.engine.feature_width
+            _add_features(features, reading, name=source.name, width=width)
     except Exception as error:  # one video must not cost the others, whatever a decoder or detector makes of it
         message = describe_failure(source, error)
         return Outcome(source.label, "error", seconds=time.monotonic() - started, message=message)
     outcome = summarize(timelines, file=source.label, seconds=time.monotonic() - started)
-    if timelines[0].video.is_complete:
+    return _note_what_is_missing(outcome, source, info)
+
+
+def judge_one(source: Input, reader: AdaptiveReader, *, on_progress: Progress = lambda done, total: None) -> Outcome:
+    """Return the summary row of one video, from as few frames as tell; a failure is a row too.
+
+    Its columns `samples_used` and `share_used` say how many samples were looked at, and their share of all.
+    """
+    started = time.monotonic()
+    try:
+        info = probe(source.path)
+        result = reader.predict(source.path)
+        on_progress(result.samples_used, result.samples_in_all)
+    except Exception as error:  # as above
+        message = describe_failure(source, error)
+        return Outcome(source.label, "error", seconds=time.monotonic() - started, message=message)
+    outcome = Outcome(
+        source.label,
+        "no_face",
+        frames=info.frame_count,
+        fps=info.fps,
+        duration=info.duration,
+        seconds=time.monotonic() - started,
+        message="No face was found in this video.",
+        extras={"samples_used": result.samples_used, "share_used": result.share},
+    )
+    if result.emotion is not None:
+        probabilities = tuple(result.probabilities.tolist())
+        outcome = replace(outcome, status="ok", emotion=result.emotion.name, probabilities=probabilities, message=None)
+    return _note_what_is_missing(outcome, source, info)
+
+
+def _note_what_is_missing(outcome: Outcome, source: Input, info: VideoInfo) -> Outcome:
+    """Turn the row of a video that was cut short into an error that keeps its figures."""
+    if info.is_complete:
         return outcome
     message = (
         f'"{source.path}" is cut short: it holds fewer frames than its index promises. The report covers the '
         f"{outcome.frames} that could be read; record or download the video again for the rest."
     )
     return replace(outcome, status="error", message=_printable(message))
+
+
+def _open_features(path: Path, recognizer: EmotionRecognizer) -> FeatureWriter:
+    backbone = recognizer.engine.backbone
+    origin = Origin(backbone.name, hash_file(backbone), recognizer.engine.feature_width)
+    return FeatureWriter(path, origin=origin, settings=recognizer.settings)
+
+
+def _add_features(writer: FeatureWriter, reading: Reading, *, name: str, width: int) -> None:
+    """Add the features of everyone in a video; who reads them chooses."""
+    tracks = reading.tracks
+    writer.add(
+        VideoFeatures(
+            name,
+            indices=np.concatenate([np.empty(0, np.int64), *(track.frame_indices for track in tracks)]),
+            times=np.concatenate([np.empty(0), *(track.times for track in tracks)]),
+            people=np.repeat([track.track_id for track in tracks], [len(track) for track in tracks]).astype(np.int64),
+            boxes=np.concatenate([np.empty((0, 4), np.float32), *(track.boxes for track in tracks)]),
+            features=np.concatenate([np.empty((0, width), np.float32), *(track.features for track in tracks)]),
+        )
+    )
 
 
 def write_reports(timelines: Sequence[Timeline], stem: Path, formats: Sequence[str]) -> None:
@@ -242,10 +330,13 @@ def summarize(timelines: Sequence[Timeline], *, file: str, seconds: float | None
         duration=video.duration,
         seconds=seconds,
         message="No face was found in this video.",
+        extras=dict.fromkeys(primary.extras),
     )
     if primary.emotion is None:
         return outcome
     agreement = primary.agreement[primary.observed]
+    extras = {name: values[~np.isnan(values)] for name, values in primary.extras.items()}
+    is_brief = ENGAGEMENT in extras and not len(extras[ENGAGEMENT])
     return replace(
         outcome,
         status="ok",
@@ -254,7 +345,8 @@ def summarize(timelines: Sequence[Timeline], *, file: str, seconds: float | None
         probabilities=tuple(windows.mean(axis=0).tolist()),
         agreement=None if np.isnan(agreement).any() else float(agreement.mean()),
         people=len(timelines),
-        message=None,
+        message=_BRIEF if is_brief else None,
+        extras={name: float(values.mean()) if len(values) else None for name, values in extras.items()},
     )
 
 
@@ -265,11 +357,13 @@ def write_summary(outcomes: Sequence[Outcome], path: Path) -> None:
         ReportError: the file cannot be written.
     """
     rows = []
+    extras = list(dict.fromkeys(name for outcome in outcomes for name in outcome.extras))
     for outcome in outcomes:
         row = asdict(outcome)
         means = dict(zip(EMOTION_NAMES, row.pop("probabilities"), strict=True))
-        rows.append({name: row[name] for name in _SUMMARY_START} | means | {name: row[name] for name in _SUMMARY_END})
+        start, end = ({name: row[name] for name in part} for part in (_SUMMARY_START, _SUMMARY_END))
+        rows.append(start | means | dict.fromkeys(extras) | row["extras"] | end)
     table = pd.DataFrame(rows)
-    numbers = [*EMOTION_NAMES, "agreement", "coverage", "fps", "duration", "seconds"]
+    numbers = [*EMOTION_NAMES, *extras, "agreement", "coverage", "fps", "duration", "seconds"]
     table = table.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(("people", "frames"), "Int64"))
     write_table(table.round(dict.fromkeys(numbers, 6) | {"seconds": 2}), path)

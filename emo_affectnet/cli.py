@@ -14,10 +14,12 @@ import click
 
 from . import __version__
 from .cli_evaluation import evaluate
-from .cli_terminal import HELP, PATH, Command, Group, progress_bars, recognizer_options
+from .cli_terminal import HELP, PATH, Command, Group, progress_bars, published_options, recognizer_options
 from .cli_training import corpora, train
 from .cli_viewing import annotate, app, live, report
-from .weights import WEIGHTS, read_record, resolve
+from .cli_weights import weights
+from .errors import UsageError
+from .weights import bundled_thresholds
 
 if TYPE_CHECKING:
     from .batch import Outcome
@@ -49,7 +51,7 @@ def main() -> None:
     """Read emotions over time from videos of faces."""
 
 
-for command in (annotate, report, live, app, corpora, train, evaluate):
+for command in (annotate, report, live, app, weights, corpora, train, evaluate):
     main.add_command(command)
 
 
@@ -57,10 +59,12 @@ for command in (annotate, report, live, app, corpora, train, evaluate):
 @click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
 @click.option("--save", type=PATH, default=Path("report"), show_default=True, help="Folder for the reports.")
 @click.option("--confidence", type=float, help="Threshold of the detector, 0-1.  [default: the detector's own]")
-@click.option("--backbone", "backbone_file", type=PATH, help="A backbone file instead of the bundled one.")
-@click.option("--head-file", type=PATH, help="A head file instead of the bundled ones.")
 @_FACES
 @_FORMATS
+@click.option("--save-features", "features", type=PATH, metavar="FILE.npz", help="Save the faces' features as well.")
+@click.option("--engagement", is_flag=True, help="Add a column; with --backbone enet_b0_8_best_afew, for example.")
+@click.option("--adaptive", is_flag=True, help="Look at few frames, and at more where they do not tell; summary only.")
+@click.option("--thresholds", type=PATH, help="What --adaptive goes by.  [default: that of the bundled weights]")
 @recognizer_options
 def analyze(paths: tuple[Path, ...], **options: Any) -> None:
     """Write one emotion report per video, from files and folders, and a summary of all."""
@@ -75,11 +79,13 @@ def analyze(paths: tuple[Path, ...], **options: Any) -> None:
     "--path_save", "save", type=PATH, default=Path("report"), show_default=True, help="Folder for the reports."
 )
 @click.option("--conf_d", "confidence", type=float, help="Detector threshold, 0-1.  [default: the detector's own]")
-@click.option("--path_FE_model", "backbone_file", type=PATH, help="Backbone, .pt or .pth.  [default: the bundled one]")
-@click.option("--path_LSTM_model", "head_file", type=PATH, help="Head, .pt or .pth.  [default: the six bundled ones]")
+@click.option("--path_FE_model", "backbone", type=PATH, help="Backbone: .pt, .pth or .h5.  [default: the bundled one]")
+@click.option(
+    "--path_LSTM_model", "head_file", type=PATH, help="Head: .pt, .pth or .h5.  [default: the six bundled ones]"
+)
 @_FACES
 @_FORMATS
-@recognizer_options
+@published_options
 def run(path_video: Path, **options: Any) -> None:
     """Write one emotion report per video of a folder, and a summary of all."""
     _analyze((path_video,), **options)
@@ -89,46 +95,42 @@ def _analyze(
     paths: tuple[Path, ...],
     *,
     save: Path,
-    head: str | None,
     faces: str,
-    detector: str,
     formats: tuple[str, ...],
-    device: str,
-    confidence: float | None,
-    backbone_file: Path | None,
-    head_file: Path | None,
+    features: Path | None = None,
+    adaptive: bool = False,
+    thresholds: Path | None = None,
+    **recognizer_settings: Any,
 ) -> None:
     from . import batch
     from .recognizer import EmotionRecognizer
 
+    if thresholds and not adaptive:
+        raise UsageError("--thresholds belongs to --adaptive, which was not given.")
     inputs, passed_over = batch.find_inputs(paths)
-    recognizer = functools.partial(
-        EmotionRecognizer,
-        head=head,
-        detector=detector,
-        confidence=confidence,
-        device=device,
-        backbone_file=backbone_file,
-        head_file=head_file,
-    )
     with progress_bars(total=len(inputs)) as (on_progress, on_finished):
         outcomes = batch.analyze(
             paths,
             save=save,
-            recognizer=recognizer,
+            recognizer=functools.partial(EmotionRecognizer, **recognizer_settings),
             faces=faces,
             formats=formats,
+            features=features,
+            thresholds=(thresholds or bundled_thresholds()) if adaptive else None,
             on_progress=on_progress,
             on_outcome=lambda outcome: on_finished(_describe(outcome)),
         )
-    _tell_outcomes(outcomes, passed_over, save=save)
+    _tell_outcomes(outcomes, passed_over, save=save, is_adaptive=adaptive)
 
 
 def _describe(outcome: "Outcome") -> str:
     """Return one line on a finished video."""
     took = f"{outcome.seconds:.1f} s" if outcome.seconds is not None else ""
-    if outcome.frames is None:
+    if outcome.status == "error" and outcome.frames is None:
         return f"{outcome.file}: failed"
+    if used := outcome.extras.get("samples_used"):
+        share = f"{used:.0f} frames looked at, {outcome.extras['share_used']:.0%} of those sampled otherwise"
+        return f"{outcome.file}: {outcome.emotion or 'no face'} ({share}, {took})"
     if outcome.emotion is None:
         return f"{outcome.file}: no face ({outcome.frames} frames, {took})"
     agreement = "" if outcome.agreement is None else f", heads agree {outcome.agreement:.0%}"
@@ -136,12 +138,12 @@ def _describe(outcome: "Outcome") -> str:
     return f"{outcome.file}: {outcome.emotion} (face seen {outcome.coverage:.0%}{agreement}{people}, {took})"
 
 
-def _tell_outcomes(outcomes: "list[Outcome]", passed_over: list[Path], *, save: Path) -> None:
+def _tell_outcomes(outcomes: "list[Outcome]", passed_over: list[Path], *, save: Path, is_adaptive: bool) -> None:
     failed = [outcome for outcome in outcomes if outcome.status == "error"]
-    done = sum(outcome.frames is not None for outcome in outcomes)
-    click.echo(
-        f"{done} of {len(outcomes)} {'report' if len(outcomes) == 1 else 'reports'} in {save}, with summary.csv."
-    )
+    done = sum(outcome.status != "error" or outcome.frames is not None for outcome in outcomes)
+    what = "video" if is_adaptive else "report"
+    kept = f"summed up in {save / 'summary.csv'}" if is_adaptive else f"in {save}, with summary.csv"
+    click.echo(f"{done} of {len(outcomes)} {what if len(outcomes) == 1 else what + 's'} {kept}.")
     if passed_over:
         names = ", ".join(click.format_filename(path.name) for path in passed_over[:3])
         more = f" and {len(passed_over) - 3} more" if len(passed_over) > 3 else ""
@@ -150,38 +152,6 @@ def _tell_outcomes(outcomes: "list[Outcome]", passed_over: list[Path], *, save: 
         click.echo(f"Failed: {outcome.message}", err=True)
     if failed:
         sys.exit(1)
-
-
-@main.group()
-def weights() -> None:
-    """Look at the weight files."""
-
-
-@weights.command("list")
-def list_weights() -> None:
-    """Show each weight file, what it was trained on and what it never saw."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("set", "file", "kind", "MB", "trained on", "never saw")
-    for name, folder in WEIGHTS.items():
-        for path in sorted(folder().glob("*.pt"), key=lambda path: (path.stem != "backbone", path.stem)):
-            record = read_record(path)
-            if record:
-                size = f"{record.size / 1e6:.1f}"
-                table.add_row(name, path.name, record.kind, size, ", ".join(record.trained_on), record.held_out or "")
-    Console().print(table)
-    click.echo(
-        "A head is named after the corpus it never saw: evaluate on a corpus with its own head, else use them all."
-    )
-
-
-@weights.command("verify")
-def verify_weights() -> None:
-    """Check the weight files against their recorded SHA-256."""
-    for name in WEIGHTS:
-        files = resolve(name)  # verifies each
-        click.echo(f"{name}: {1 + len(files.heads)} files are what their records say.")
 
 
 @main.command()

@@ -4,10 +4,12 @@ As in `cli`, each command parses, makes one API call and prints what came. Every
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from .cli_terminal import PATH, print_table
 from .cli_training import (
@@ -21,7 +23,9 @@ from .cli_training import (
     tell_results,
 )
 from .emotions import Emotion
-from .weights import resolve, resolve_backbone, verify
+from .errors import UsageError
+from .weight_sets import resolve, resolve_backbone
+from .weights import verify
 
 if TYPE_CHECKING:
     from .training.corpora.clip import Problem
@@ -75,9 +79,23 @@ def _open_targets(
 @click.argument("labels", type=PATH, metavar="LABELS.csv")
 @click.option("--save", type=PATH, default=Path("results"), show_default=True, help="Folder for tables and pictures.")
 @click.option("--head-file", type=PATH, help="A head file instead of the mean over the bundled ones.")
+@click.option("--classifier", type=PATH, help="Score a classifier, from `train classifier`, instead of the weights.")
+@click.option("--features", type=PATH, help="With --classifier: the saved features of the clips.")
 @add_options(CACHE_OPTIONS)
-def evaluate_clips(labels: Path, save: Path, head_file: Path | None, **options: Any) -> None:
-    """Score the weights on your own clips, listed in LABELS.csv: path, emotion and, if known, speaker, start, end."""
+def evaluate_clips(
+    labels: Path, save: Path, head_file: Path | None, classifier: Path | None, features: Path | None, **options: Any
+) -> None:
+    """Score the weights on your own clips, listed in LABELS.csv: path, emotion and, if known, speaker, start, end.
+
+    With --classifier, the labels may be any words in a column label.
+    """
+    if classifier and features:
+        _refuse_options("head_file", *options, reason="--classifier reads saved features and needs no weights")
+        _evaluate_classifier(labels, save, classifier=classifier, features=features)
+        return
+    if classifier or features:
+        raise UsageError("--classifier and --features go together: the file of a classifier, and features to score.")
+
     from .networks import load_head
     from .training import evaluate
     from .training.corpora import read_table
@@ -95,6 +113,37 @@ def evaluate_clips(labels: Path, save: Path, head_file: Path | None, **options: 
     click.echo(f"Tables, pictures and all counts are in {save}.")
 
 
+def _refuse_options(*names: str, reason: str) -> None:
+    """Raise UsageError if one of the named options was given, as it would change nothing."""
+    context = click.get_current_context()
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name in names and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise UsageError(f"{reason}: leave out {', '.join(given)}.")
+
+
+def _evaluate_classifier(labels: Path, save: Path, *, classifier: Path, features: Path) -> None:
+    from .feature_files import read_features
+    from .training import clip_scores
+    from .training.classifiers import load_classifier
+
+    scored = clip_scores.score_classifier(load_classifier(classifier), labels, file=read_features(features))
+    click.echo(f"{len(scored.clips.labels)} labelled clips, {scored.clips.seen.sum()} with a face")
+    tell_problems(scored.clips.problems)
+    if scored.has_emotions:
+        tell_results(clip_scores.to_evaluation(scored, path=classifier), save, system=clip_scores.CLASSIFIER)
+    else:
+        print_table(clip_scores.describe(scored.classifier), clip_scores.score_rows(scored))
+        for remark in clip_scores.remarks(scored):
+            click.echo(remark)
+    print_table("Counts: truth by row, prediction by column", clip_scores.count_rows(scored))
+    clip_scores.write_predictions(scored, save / "predictions.csv")
+    click.echo(f"What was predicted for each clip is in {save / 'predictions.csv'}.")
+
+
 @evaluate.command("compare")
 @click.argument("a", type=PATH)
 @click.argument("b", type=PATH)
@@ -106,6 +155,17 @@ def compare(a: Path, b: Path) -> None:
     print_table("b against a", comparison_rows(compare_results(read_results(a), read_results(b))))
 
 
+_ENGINES = click.option(
+    "--engine",
+    "engines",
+    type=click.Choice(("torch", "tensorflow")),
+    multiple=True,
+    default=("torch",),
+    show_default=True,
+    help="What runs them; may be given twice, to compare: tensorflow runs the original Keras graph.",
+)
+
+
 @evaluate.command("faces")
 @click.argument("root", type=PATH)
 @click.option("--corpus", default="FER+", show_default=True, help="What is in ROOT: a corpus of face images.")
@@ -114,6 +174,7 @@ def compare(a: Path, b: Path) -> None:
 @click.option(
     "--backbone", "backbones", type=PATH, multiple=True, help="Backbones to score.  [default: the bundled one]"
 )
+@_ENGINES
 @click.option("--save", type=PATH, help="Picture of the confusion matrices to write.")
 def evaluate_faces(root: Path, corpus: str, **options: Any) -> None:
     """Score backbones on the labelled faces in the folder ROOT: the seven emotions, one view of each face."""
@@ -125,9 +186,14 @@ def evaluate_faces(root: Path, corpus: str, **options: Any) -> None:
 @click.option(
     "--backbone", "backbones", type=PATH, multiple=True, help="Backbones to score.  [default: the bundled one]"
 )
+@_ENGINES
 @click.option("--save", type=PATH, help="Picture of the confusion matrices to write.")
 def evaluate_affectnet(root: Path, **options: Any) -> None:
-    """Score backbones on the 3,500 validation images of AffectNet in the folder ROOT, as the study did."""
+    """Score backbones on the 3,500 validation images of AffectNet in the folder ROOT, as the study did.
+
+    The study's check of four models is: --backbone weights_0_66_49_wo_gl.h5 --backbone weights_0_66_37_wo_gl.h5
+    --engine tensorflow --engine torch.
+    """
     count = _evaluate_faces("AffectNet", root, policies=(), split="valid", **options)
     if count != AFFECTNET_VALID:
         click.echo(f"The check is on {AFFECTNET_VALID} images, 500 of each emotion; here are {count}.")
@@ -140,6 +206,7 @@ def _evaluate_faces(
     policies: tuple[str, ...],
     split: str | None,
     backbones: tuple[Path, ...],
+    engines: tuple[str, ...],
     save: Path | None,
 ) -> int:
     """Return how many faces were scored."""
@@ -150,9 +217,9 @@ def _evaluate_faces(
     found = scan(corpus, root, read_policies(policies))
     problems: list[Problem] = []
     scores = []
-    for path in backbones or (resolve_backbone(),):
+    for path, engine in product(backbones or (resolve_backbone(),), engines):
         problems.clear()
-        scores.append(evaluate(path, open_images(found, split=split, tell=problems.append)))
+        scores.append(evaluate(path, open_images(found, split=split, tell=problems.append), engine=engine))
     _tell_faces(f"{corpus}, {split or 'all splits'}", scores, save)
     tell_problems([*found.problems, *problems])
     return scores[0].scores.count
@@ -162,7 +229,7 @@ def _tell_faces(title: str, scored: "Sequence[FaceScores]", save: Path | None) -
     """Print one column of figures for each backbone and, for a single one, its confusion matrix."""
     from .plots import plot_confusions
 
-    names = [str(each.backbone) for each in scored]
+    names = [each.name for each in scored]
     rows: list[tuple[str, ...]] = [("", *names)]
     rows.append(("faces, all scored", *(str(each.scores.count) for each in scored)))
     rows.append(("accuracy (WAR)", *(f"{each.scores.war:.1%}" for each in scored)))
@@ -181,8 +248,6 @@ def _tell_faces(title: str, scored: "Sequence[FaceScores]", save: Path | None) -
         ]
         print_table("Counts: truth by row, prediction by column", [("", *emotions), *counts])
     if save:
-        titles = [
-            f"{each.backbone.name}: {title}\nUAR {each.scores.uar:.1%} · WAR {each.scores.war:.1%}" for each in scored
-        ]
+        titles = [f"{each.name}: {title}\nUAR {each.scores.uar:.1%} · WAR {each.scores.war:.1%}" for each in scored]
         plot_confusions([(name, each.confusion) for name, each in zip(titles, scored, strict=True)], save)
         click.echo(f"The picture is {save}.")

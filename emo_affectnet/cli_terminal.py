@@ -21,12 +21,29 @@ PROGRESS_FRAMES = 10  # between two movements of the bar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+_FILE_OPTIONS = (
+    click.option(
+        "--backbone", metavar="NAME|FILE", help="A sibling model by name, or a file instead of the set's backbone."
+    ),
+    click.option("--head-file", type=PATH, help="A head file instead of the set's heads."),
+)
 _RECOGNIZER_OPTIONS = (
+    click.option(
+        "--weights",
+        type=click.Choice(("bundled", "emo-affectnet")),
+        default="bundled",
+        show_default=True,
+        help="The weights that come with the package, or the published ones once they are fetched.",
+    ),
     click.option(
         "--head",
         type=click.Choice(HEAD_NAMES, case_sensitive=False),
         metavar=f"[{'|'.join(HEAD_NAMES)}]",
-        help="The head to report, named after the corpus it never saw, or the mean over all six.  [default: ensemble]",
+        help="The head to report, named after the corpus it never saw; the mean over all six; or without a head the "
+        "mean over single faces.  [default: ensemble]",
+    ),
+    click.option(
+        "--smoothing", type=float, metavar="SECONDS", help="How long single faces are averaged.  [default: 2]"
     ),
     click.option(
         "--detector",
@@ -35,13 +52,28 @@ _RECOGNIZER_OPTIONS = (
         show_default=True,
         help="MediaPipe for faces within 2 m or 5 m of the camera, or the published bounds of 468 landmarks.",
     ),
+    click.option(
+        "--engine",
+        type=click.Choice(("torch", "tensorflow")),
+        help="What runs the network; tensorflow runs the original Keras graph.  [default: torch]",
+    ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
+    click.option("--trust", is_flag=True, help="Vouch for the given TorchScript or ONNX file, which can hold code."),
 )  # fmt: skip
 
 
 def recognizer_options(command: Function) -> Function:
     """Add the options that an `EmotionRecognizer` is made with."""
-    for option in reversed(_RECOGNIZER_OPTIONS):
+    return _add(_FILE_OPTIONS, published_options(command))
+
+
+def published_options(command: Function) -> Function:
+    """Add the same options without the two files, which have flags of their own in the published commands."""
+    return _add(_RECOGNIZER_OPTIONS, command)
+
+
+def _add(options: "Sequence[Callable[[Function], Function]]", command: Function) -> Function:
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -111,4 +143,4 @@ def print_table(title: str, rows: Sequence[tuple[str, ...]]) -> None:
         table.add_column(name, justify="left" if number < 2 else "right", no_wrap=number > 1)
     for row in body:
         table.add_row(*row)
-    Console().print(table)
+    Console(markup=False).print(table)

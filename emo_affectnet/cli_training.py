@@ -15,7 +15,7 @@ import click
 
 from .cli_terminal import PATH, print_table
 from .errors import UsageError
-from .weights import resolve_backbone
+from .weight_sets import resolve_backbone
 
 if TYPE_CHECKING:
     from .training.corpora.clip import Problem, Scan
@@ -175,7 +175,7 @@ def extract_corpora(scans: "Sequence[Scan]", *, backbone: Path, cache: Path, job
     from .recognizer import EmotionRecognizer
     from .training.features import extract
 
-    recognizer = functools.partial(EmotionRecognizer, backbone_file=backbone)
+    recognizer = functools.partial(EmotionRecognizer, backbone=backbone)
     with _bar("Reading videos") as on_progress:
         corpora = extract(scans, recognizer=recognizer, cache=cache, jobs=jobs, on_progress=on_progress)
     for corpus in corpora:
@@ -286,13 +286,71 @@ def train_heads(save: Path, seeds: int, seed: int, steps: int, backbone: Path | 
     click.echo(f"The heads are in {save}, their scores in {save / 'results'}.")
 
 
-def tell_results(result: "EvaluationResult", save: Path) -> None:
-    """Print the table and write it, with a picture of the heads' confusion matrices."""
+@train.command("classifier")
+@click.argument("features", type=PATH, metavar="FEATURES.npz")
+@click.argument("labels", type=PATH, metavar="LABELS.csv")
+@click.option("--save", type=PATH, default=Path("classifier.npz"), show_default=True, help="File for the classifier.")
+@click.option(
+    "--recipe",
+    default="clip",
+    show_default=True,
+    metavar="[clip|group]",
+    help="What is classified: the primary person of a clip, or everyone in view.",
+)
+def train_classifier(features: Path, labels: Path, save: Path, recipe: str) -> None:
+    """Train a classifier of whole clips, with classes of your own.
+
+    FEATURES.npz is what `emo-affectnet analyze --save-features` writes. LABELS.csv has the columns path and label and,
+    if they are known, speaker, start and end (s); the labels may be any words.
+    """
+    from .feature_files import read_features
+    from .training import classifiers
+
+    clips = classifiers.read_clips(labels, read_features(features), recipe=recipe)
+    click.echo(f"{len(clips.labels)} labelled clips, {clips.seen.sum()} with a face")
+    tell_problems(clips.problems)
+    classifier = classifiers.fit_classifier(clips.features, clips.labels, recipe=recipe, origin=clips.origin)
+    classifiers.save_classifier(classifier, save)
+    counts = ", ".join(f"{classifier.labels.count(name)} {name}" for name in classifier.classes)
+    click.echo(f"The classifier is {save}, fitted by the recipe {recipe} on {counts}.")
+
+
+@train.command("adaptive")
+@click.argument("labels", type=PATH, metavar="LABELS.csv")
+@click.option("--save", type=PATH, default=Path("adaptive.json"), show_default=True, help="File for the thresholds.")
+@click.option(
+    "--alpha", type=float, default=0.1, show_default=True, help="Share of videos that may be decided early and wrongly."
+)
+@click.option("--backbone", metavar="NAME|FILE", help="As in analyze.  [default: the bundled one]")
+def train_adaptive(labels: Path, save: Path, alpha: float, backbone: str | None) -> None:
+    """Learn from labelled videos when few frames are enough: what `emo-affectnet analyze --adaptive` goes by.
+
+    LABELS.csv has the columns path and emotion; the videos must be others than those the weights were trained on.
+    """
+    from .recognizer import EmotionRecognizer
+    from .training.corpora import read_table
+    from .zoo.adaptive import calibrate_clips, write_thresholds
+
+    scan = read_table(labels)
+    tell_problems(scan.problems)
+    clips = [(clip.path, clip.emotion) for clip in scan.clips if clip.emotion is not None]
+    found = calibrate_clips(EmotionRecognizer(backbone=backbone), clips, alpha=alpha)
+    write_thresholds(found.thresholds, save)
+    for sentence in found.unreadable:
+        click.echo(f"Left out: {sentence}")
+    for path in found.faceless:
+        click.echo(f"Left out, as there is no face in it: {click.format_filename(path)}")
+    click.echo(f"The thresholds are {save}, learned from {found.thresholds.held_out} videos.")
+
+
+def tell_results(result: "EvaluationResult", save: Path, *, system: str | None = None) -> None:
+    """Print the table and write it, with a picture of the confusion matrices of `system`, or else of the heads."""
     from .plots import plot_confusions
+    from .training.results import HEAD
     from .training.tables import brief_rows, confusion_items, remarks, write_results
 
     print_table(result.title, brief_rows(result))
     for remark in remarks(result):
         click.echo(remark)
     write_results(result, save)
-    plot_confusions(confusion_items(result), save / "confusions.png")
+    plot_confusions(confusion_items(result, system=system or HEAD), save / "confusions.png")

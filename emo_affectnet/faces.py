@@ -238,6 +238,16 @@ def look_distance(one: Floats, other: Floats) -> float:
     return float(cv2.compareHist(one, other, cv2.HISTCMP_BHATTACHARYYA))
 
 
+@dataclass(frozen=True)
+class Sighting:
+    """One person's face in one frame."""
+
+    track_id: int
+    index: int  # of the frame, 0-based
+    time: float  # s
+    face: Face
+
+
 @dataclass
 class _Person:
     track_id: int

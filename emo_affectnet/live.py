@@ -21,8 +21,9 @@ import numpy as np
 
 from .camera import Source
 from .drawing import CORNERS, draw_note, draw_people
-from .recognizer import EmotionRecognizer, Stream
+from .recognizer import EmotionRecognizer
 from .recording import MomentLog, Recorder
+from .stream import Stream
 from .timeline import MAX_GAP, Moment
 from .video import Frame
 from .window import Window

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from .emotions import Emotion
 from .errors import CorruptWeights, WrongArchitecture
+from .store import check_trust
 from .timeline import WINDOW
-from .weights import PUBLISHED_PREPROCESSING, sniff_format
+from .weights import FEATURES, PUBLISHED_PREPROCESSING, sniff_format
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     TensorFunction = Callable[[torch.Tensor], torch.Tensor]
 
+LOOKALIKE = 1e-3  # of the largest feature: how far sums in another order may lie apart
 # What PyTorch raises over damaged files: a changed length, for one, asks it for all the memory there is.
 _UNREADABLE = (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, MemoryError)
 
@@ -50,27 +52,79 @@ def _read_state_dict(path: Path) -> "dict[str, torch.Tensor]":
     return state
 
 
+_OTHER_NETWORKS = {  # a tensor's name: whose it is
+    "lstm1.weight_ih_l0": "a head",
+    "fc1.weight": "a backbone",
+    "bn1.weight": "torchvision's ResNet, which has its strides and padding elsewhere and would give other numbers,",
+}
+
+
+def _read_keras(path: Path, *, kind: str) -> "dict[str, torch.Tensor]":
+    """Return the state dict that a Keras file amounts to; Keras does not count batches."""
+    import torch
+
+    from .keras_files import read_backbone_arrays, read_head_arrays
+
+    read = {"backbone": read_backbone_arrays, "head": read_head_arrays}[kind]
+    state = {name: torch.from_numpy(array) for name, array in read(path).items()}
+    norms = [name.removesuffix("running_mean") for name in state if name.endswith("running_mean")]
+    return state | {f"{norm}num_batches_tracked": torch.tensor(0) for norm in norms}
+
+
+def read_tensors(path: Path, *, kind: str) -> "dict[str, torch.Tensor]":
+    """Return the float32 state dict of a "backbone" or "head" from any kind of file.
+
+    Raises:
+        WeightsError: the file is damaged, or another network's.
+    """
+    from .models import LSTMHead, ResNet50
+
+    network = ResNet50() if kind == "backbone" else LSTMHead()
+    _fill(network, path, kind=kind)
+    return network.state_dict()
+
+
+def _read_state(path: Path, *, kind: str) -> "dict[str, torch.Tensor]":
+    file_format = sniff_format(path)
+    if file_format == "Keras":
+        return _read_keras(path, kind=kind)
+    return _read_script_state(path) if file_format == "TorchScript" else _read_state_dict(path)
+
+
 def _fill(network: "torch.nn.Module", path: Path, *, kind: str) -> None:
-    """Load a state dict strictly, in float32, or say what else it is."""
-    state = _read_state_dict(path)
+    """Load a file strictly, in float32, or say what else it is."""
+    state = _read_state(path, kind=kind)
     expected = network.state_dict()
     wrong = [name for name in expected if name not in state or state[name].shape != expected[name].shape]
     surplus = [name for name in state if name not in expected]
     if wrong or surplus:
-        other = {"lstm1.weight_ih_l0": "a head", "fc1.weight": "a backbone"}
-        came = next((what for key, what in other.items() if key in state), "another network")
+        came = next((what for key, what in _OTHER_NETWORKS.items() if key in state), "another network")
         raise WrongArchitecture(
             f"{path} should be the state dict of a {kind} with {len(expected)} tensors, but it is {came} with "
             f"{len(state)}; {len(wrong)} are missing or of another shape, {len(surplus)} are unknown "
             f"(first: {(wrong + surplus)[0]}). Give a {kind} here."
         )
+    _refuse_untrained(state, path)
     network.load_state_dict(state)
     network.eval()
+
+
+def _refuse_untrained(state: "dict[str, torch.Tensor]", path: Path) -> None:
+    """Refuse batch norms as they are before training: what is left of a file that was once loaded with strict=False."""
+    for name in state:
+        if name.endswith("running_mean"):
+            norm = name.removesuffix(".running_mean")
+            if not state[name].any() and (state[f"{norm}.running_var"] == 1).all():
+                raise CorruptWeights(
+                    f"{path} should hold trained weights, but {norm} has the mean 0 and the variance 1 of a network "
+                    "that never saw a face, as after loading with strict=False. Get the original file."
+                )
 
 
 def _read_script(path: Path, *, device: str) -> "torch.jit.ScriptModule":
     import torch
 
+    check_trust(path)
     try:
         with warnings.catch_warnings():
             # PyTorch would rather have torch.export; the published files are TorchScript, and so are ours.
@@ -84,19 +138,12 @@ def _read_script(path: Path, *, device: str) -> "torch.jit.ScriptModule":
     return script
 
 
-def _sniff_pytorch(path: Path) -> str:
-    """Return "state dict" or "TorchScript"; a Keras file is refused."""
-    kind = sniff_format(path)
-    if kind == "Keras":
-        raise WrongArchitecture(
-            f"{path} is a Keras file, and this version reads PyTorch files: give a state dict (.pt) or TorchScript "
-            "(.pth)."
-        )
-    return kind
+def _read_script_state(path: Path) -> "dict[str, torch.Tensor]":
+    return dict(_read_script(path, device="cpu").state_dict())
 
 
 def read_backbone(path: Path) -> "ResNet50":
-    """Return the backbone, in float32 and evaluation mode, filled from a state dict.
+    """Return the backbone, in float32 and evaluation mode, filled from any kind of file.
 
     Raises:
         WeightsError: the file is damaged, or another network's.
@@ -125,7 +172,7 @@ def _describe_output(function: "Callable[[torch.Tensor], Any]", x: "torch.Tensor
 def load_backbone(
     path: Path, *, device: str = "cpu", input_size: int = PUBLISHED_PREPROCESSING.input_size
 ) -> "TensorFunction":
-    """Return the function from the network's input (B, 3, S, S) to features (B, 512) of a state dict or TorchScript.
+    """Return the function from the network's input (B, 3, S, S) to features (B, 512) of any kind of file.
 
     TorchScript is tried out on one image of `input_size` px. The published files give their features before the ReLU,
     others after it; applied here, it serves both.
@@ -140,9 +187,7 @@ def open_backbone(path: Path, *, device: str, input_size: int) -> "tuple[TensorF
     """Return the function to features, and the one from features (B, 512) to logits (B, 7) where there is one."""
     import torch
 
-    from .models import FEATURES
-
-    if _sniff_pytorch(path) == "state dict":
+    if sniff_format(path) != "TorchScript":
         network = read_backbone(path)
         network.to(device=torch.device(device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the stubs miss it
         return network.features, network.fc2
@@ -159,11 +204,40 @@ def open_backbone(path: Path, *, device: str, input_size: int) -> "tuple[TensorF
             f"{path} should be a TorchScript backbone from faces (B, 3, {input_size}, {input_size}) to features "
             f"(B, {FEATURES}), but {came}. Give a backbone here."
         )
+    _refuse_lookalike(script, extract, path, input_size=input_size)
     last_layer = getattr(script, "fc2", None)
     if last_layer is not None:
         _, logits = _describe_output(last_layer, torch.zeros(1, FEATURES, device=device))
         last_layer = last_layer if logits is not None and logits.shape == (1, len(Emotion)) else None
     return lambda x: torch.relu(extract(x)), last_layer
+
+
+def _refuse_lookalike(
+    script: "torch.jit.ScriptModule", extract: "TensorFunction", path: Path, *, input_size: int
+) -> None:
+    """Refuse TorchScript that holds the published tensors and computes something else with them.
+
+    Copies of the class with another padding, stride or epsilon load without an error; this one input tells them apart.
+    """
+    import torch
+
+    from .models import ResNet50
+
+    network, state = ResNet50().eval(), script.state_dict()
+    if state.keys() != network.state_dict().keys():
+        return  # a class of its own, with no reference to hold it to
+    network.load_state_dict(state)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 3, input_size, input_size, generator=generator) * 50  # grey levels around the mean
+    with torch.inference_mode():
+        features = network.features(x)
+        difference = (torch.relu(extract(x.to(next(iter(state.values())).device))).cpu() - features).abs().max()
+    if difference > LOOKALIKE * features.max():
+        raise WrongArchitecture(
+            f"{path} should compute what the published network computes from its tensors, but its features differ by "
+            f"{difference / features.max():.1%}: its class has another padding, stride or epsilon. Save its state dict "
+            "and give that."
+        )
 
 
 def load_classifier(path: Path) -> "TensorFunction":
@@ -172,22 +246,22 @@ def load_classifier(path: Path) -> "TensorFunction":
     Raises:
         WeightsError: the file is damaged, or another network's.
     """
-    if _sniff_pytorch(path) == "state dict":
+    if sniff_format(path) != "TorchScript":
         return read_backbone(path)
     return _read_script(path, device="cpu")
 
 
 def load_head(path: Path, *, device: str = "cpu") -> "TensorFunction":
-    """Return the function from windows (W, 10, 512) to probabilities (W, 7) of TorchScript or a state dict.
+    """Return the function from windows (W, 10, 512) to probabilities (W, 7) of any kind of file.
 
     Raises:
         WeightsError: the file is damaged, or another network's.
     """
     import torch
 
-    from .models import FEATURES, LSTMHead
+    from .models import LSTMHead
 
-    if _sniff_pytorch(path) == "state dict":
+    if sniff_format(path) != "TorchScript":
         head = LSTMHead()
         _fill(head, path, kind="head")
         return head.to(torch.device(device))

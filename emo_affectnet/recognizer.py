@@ -1,54 +1,50 @@
 """The one facade: a video goes in, timelines come out; or frames go in as they come, and moments come out.
 
 `EmotionRecognizer` loads a detector, a backbone and its heads once. `predict` then reads a video from its first frame
-to its last with one batch of crops in memory; only features are kept. A `Stream` keeps the last ten of each person.
+to its last with one batch of crops in memory; only features are kept. A `Stream` keeps the last few of each person.
 """
 
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from . import __version__
-from .engines import ENGINES
-from .errors import UsageError, check_name
-from .faces import DETECTORS, Face, FaceTracker, Floats, Image, View, box_area, crop, is_person
+from . import __version__, store
+from .engines import DEFAULT_ENGINE, ENGINES, Engine
+from .errors import UnknownName, UsageError, check_name
+from .faces import DETECTORS, FaceTracker, Floats, Image, Sighting, View, box_area, crop, is_person
+from .stream import Stream
 from .timeline import (
     MAX_GAP,
-    WINDOW,
+    SAMPLE_HZ,
     Doubles,
     FaceTrack,
     Integers,
     Moment,
-    Sampler,
     Timeline,
+    average,
     build_timeline,
-    choose_head,
     empty_timeline,
+    hold,
     sample_frames,
     slide,
-    window_rows,
+    split_at_gaps,
 )
 from .video import Frame, VideoInfo, probe, read_frames
-from .weights import ENSEMBLE, hash_file, resolve
+from .weight_sets import resolve
+from .weights import AVERAGE, ENSEMBLE, hash_file
+from .zoo.engagement import ENGAGEMENT_FEATURES, ENGAGEMENT_WINDOW, EngagementHead, spread_engagement
+from .zoo.hsemotion import SIBLINGS, UNAVAILABLE, open_sibling
 
 BATCH_SIZE = 32  # crops embedded at once
-MODES = ("temporal", "static")  # of a stream: the heads on the last 2 s of a person, or each face by itself
+SMOOTHING = 2.0  # s over which single faces are averaged, as long as a window
+ENGAGEMENT = "engagement"  # the column: probability of being engaged
+ENGAGEMENT_HZ = 30  # samples per second at most; the network learned from every frame of such videos
 
 Progress = Callable[[int, int | None], None]  # frames done, frames in all if known
-
-
-@dataclass(frozen=True)
-class _Sighting:
-    """One person's face in one sampled frame."""
-
-    track_id: int
-    index: int
-    time: float  # s
-    face: Face
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +63,15 @@ class EmotionRecognizer:
     >>> timeline = recognizer.predict("video/expressions.mp4")
     >>> timeline.emotion, timeline.times, timeline.probabilities
 
-    `weights` names a weight set; a `backbone_file` or `head_file` takes the place of the set's own. `head` is a corpus,
-    for the head that never saw it, or "ensemble" for the mean over all. `confidence` is the detector's threshold, 0-1;
-    None leaves each detector its own.
+    `weights` names a weight set. `backbone` is a file in the place of the set's own, or the name of a sibling model,
+    and `head_file` a file in the place of the heads. `head` is a corpus, for the head that never saw it, "ensemble" for
+    the mean over all, or "average" for single faces by the backbone's own last layer, averaged over `smoothing` s,
+    which is all that a sibling has. `engagement` looks at 30 frames per second for a further column. `confidence` is
+    the detector's threshold, 0-1; None leaves each detector its own. `trust` vouches for the given files.
 
     Raises:
         UnknownName: a weight set, head, detector or engine that does not exist.
+        UsageError: two options that do not go together.
         WeightsError: a weight file is missing, damaged or another network's.
     """
 
@@ -80,41 +79,51 @@ class EmotionRecognizer:
         self,
         *,
         weights: str = "bundled",
+        backbone: str | Path | None = None,
         head: str | None = None,
+        head_file: str | Path | None = None,
+        smoothing: float | None = None,
+        engagement: bool = False,
         detector: str = "short-range",
         confidence: float | None = None,
-        engine: str = "torch",
+        engine: str | None = None,
         device: str = "auto",
-        backbone_file: str | Path | None = None,
-        head_file: str | Path | None = None,
+        trust: bool = False,
     ) -> None:
-        files = resolve(
-            weights,
-            backbone=Path(backbone_file) if backbone_file else None,
-            head=Path(head_file) if head_file else None,
-        )
-        self.heads = tuple(files.heads)
-        self.head = _pick_head(head, self.heads)
         check_name("detector", detector, DETECTORS)
-        check_name("engine", engine, ENGINES)
         if confidence is not None and not 0 < confidence <= 1:
             raise UsageError(f"A detector's confidence must lie between 0 and 1, but {confidence} was given.")
-        self.backbone, self.preprocessing = files.backbone, files.preprocessing
+        if trust:
+            for file in (backbone, head_file):
+                if file is not None and str(file) not in SIBLINGS | UNAVAILABLE:
+                    store.trust(Path(file))
+        self.engine = _open_engine(backbone, weights=weights, head_file=head_file, engine=engine, device=device)
+        self.preprocessing = self.engine.preprocessing
+        self.head = _pick_head(head, self.engine.heads)
+        self.heads = (AVERAGE,) if self.head == AVERAGE else self.engine.heads
+        self.smoothing = _check_smoothing(smoothing, head=self.head)
+        self._engagement = _open_engagement(self.engine) if engagement else None
+        self.sample_hz = ENGAGEMENT_HZ if engagement else SAMPLE_HZ
         self.detector, self.confidence = detector, confidence
         self._detect = DETECTORS[detector](confidence=confidence)
-        self.engine = ENGINES[engine](files, device=device)
 
     @property
     def settings(self) -> dict[str, str]:
         """What a result depends on, in words: the version, the weights, the head, the detector and its threshold."""
         confidence = "its own" if self.confidence is None else str(self.confidence)
+        head = f"{self.head} over {self.smoothing:g} s" if self.head == AVERAGE else self.head
         return {
             "emo_affectnet": __version__,
-            "backbone": f"{self.backbone.name}, SHA-256 {hash_file(self.backbone)[:16]}",
-            "head": self.head,
+            "backbone": f"{self.engine.backbone.name}, SHA-256 {hash_file(self.engine.backbone)[:16]}",
+            "head": head,
             "detector": self.detector,
             "detector threshold": confidence,
         }
+
+    @property
+    def extra_columns(self) -> tuple[str, ...]:
+        """The columns that reports have beyond those of every report."""
+        return (*self.engine.extra_columns, *((ENGAGEMENT,) if self._engagement else ()))
 
     def predict(self, video: str | Path, *, on_progress: Progress | None = None) -> Timeline:
         """Return the timeline of the primary person: the one with the largest face over the longest time.
@@ -131,20 +140,41 @@ class EmotionRecognizer:
             VideoError: the file cannot be read as a video.
         """
         info = probe(video)
-        reading = self._read(info, on_progress or (lambda done, total: None), None)
-        if not reading.tracks:
-            return [empty_timeline(info, times=reading.times, heads=self.heads, head=self.head)]
-        return [self._build(track, info, reading) for track in reading.tracks]
+        return self.interpret(self.read(info, on_progress=on_progress), info)
 
-    def read(self, video: str | Path, *, view: View | None = None) -> Reading:
+    def read(
+        self, video: str | Path | VideoInfo, *, view: View | None = None, on_progress: Progress | None = None
+    ) -> Reading:
         """Return the tracks of everyone in `view` of a video: the front half of `predict`, without the heads.
 
         Raises:
             VideoError: the file cannot be read as a video.
         """
-        return self._read(probe(video), lambda done, total: None, view)
+        info = video if isinstance(video, VideoInfo) else probe(video)
+        return self._read(info, on_progress or (lambda done, total: None), view)
 
-    def open_stream(self, *, mode: str = "temporal") -> "Stream":
+    def interpret(self, reading: Reading, info: VideoInfo) -> list[Timeline]:
+        """Return one timeline per person of a reading, as `predict_all` does: its other half."""
+        if reading.tracks:
+            return [self._build(track, reading, info) for track in reading.tracks]
+        extras = self.extra_columns
+        return [empty_timeline(info, times=reading.times, heads=self.heads, head=self.head, extras=extras)]
+
+    def judge_faces(self, images: Sequence[Image]) -> list[Floats | None]:
+        """Return the probabilities (7,) of the largest face in each image by itself, or None where there is no face.
+
+        Raises:
+            WrongArchitecture: the backbone has no last layer of its own.
+        """
+        crops: dict[int, Image] = {}
+        for index, image in enumerate(images):
+            if faces := self._detect(image):
+                largest = max(faces, key=lambda face: box_area(face.box))
+                crops[index] = crop(image, largest.box, self.preprocessing)
+        rows = iter(self.engine.classify_faces(self.engine.embed(np.stack(list(crops.values()))))) if crops else None
+        return [next(rows) if rows and index in crops else None for index in range(len(images))]
+
+    def open_stream(self, *, mode: str = "temporal") -> Stream:
         """Return a stream that takes frames as they come, from a camera for instance.
 
         Raises:
@@ -159,23 +189,37 @@ class EmotionRecognizer:
         for frame in frames:
             yield from map(stream.look, stream.select(frame))
 
-    def _build(self, track: FaceTrack, info: VideoInfo, reading: Reading) -> Timeline:
-        windows = slide(track)
+    def _build(self, track: FaceTrack, reading: Reading, info: VideoInfo) -> Timeline:
+        if self.head == AVERAGE:
+            windows = hold(track)
+            judged = average(self.engine.classify_faces(track.features), track.times, seconds=self.smoothing)[None]
+        else:
+            windows = slide(track)
+            judged = self.engine.classify(windows.features)
         return build_timeline(
             info,
             track,
             times=reading.times,
             samples=reading.samples,
             windows=windows,
-            window_probabilities=self.engine.classify(windows.features),
+            window_probabilities=judged,
             heads=self.heads,
             head=self.head,
+            extras=self._find_extras(track),
         )
+
+    def _find_extras(self, track: FaceTrack) -> dict[str, Floats]:
+        """Return values (T,) of the samples by column, averaged like single faces."""
+        extras = {
+            name: average(values[:, None], track.times, seconds=self.smoothing)[:, 0]
+            for name, values in self.engine.extras(track.features).items()
+        }
+        return extras | ({ENGAGEMENT: _judge_engagement(self._engagement, track)} if self._engagement else {})
 
     def _read(self, info: VideoInfo, on_progress: Progress, view: View | None) -> Reading:
         times: list[float] = []
         samples: list[int] = []
-        sightings: dict[int, list[tuple[_Sighting, Floats]]] = defaultdict(list)
+        sightings: dict[int, list[tuple[Sighting, Floats]]] = defaultdict(list)
 
         def note_times() -> Iterator[Frame]:
             for frame in read_frames(info.path):
@@ -184,133 +228,106 @@ class EmotionRecognizer:
                 yield frame
 
         def note_samples() -> Iterator[Frame]:
-            for frame in sample_frames(note_times(), info):
+            for frame in sample_frames(note_times(), info, hz=self.sample_hz):
                 samples.append(frame.index)
                 yield frame
 
         for sighting, features in self._embed(self._sight(note_samples(), view or View())):
             sightings[sighting.track_id].append((sighting, features))
-        tracks = _rank(sightings.values(), samples=len(samples))
+        tracks = _rank(sightings.values(), samples=len(samples), hz=self.sample_hz)
         return Reading(np.array(times), np.array(samples, dtype=np.int64), tuple(tracks))
 
-    def _sight(self, frames: Iterable[Frame], view: View) -> Iterator[tuple[_Sighting, Image]]:
+    def _sight(self, frames: Iterable[Frame], view: View) -> Iterator[tuple[Sighting, Image]]:
         """Find every face of every frame, whose it is, and the crop the network reads."""
         tracker = FaceTracker(MAX_GAP)
         for frame in frames:
-            yield from self._sight_frame(frame, view.apply(frame.image), tracker)
+            yield from self.sight_frame(frame, view.apply(frame.image), tracker)
 
-    def _sight_frame(self, frame: Frame, image: Image, tracker: FaceTracker) -> Iterator[tuple[_Sighting, Image]]:
+    def sight_frame(self, frame: Frame, image: Image, tracker: FaceTracker) -> Iterator[tuple[Sighting, Image]]:
+        """Find every face in `image`, which is what to see of a frame; yield whose it is and its crop."""
         faces = self._detect(image)
         people = tracker.update(faces, image=image, time=frame.time)
         for face, track_id in zip(faces, people, strict=True):
-            yield _Sighting(track_id, frame.index, frame.time, face), crop(image, face.box, self.preprocessing)
+            yield Sighting(track_id, frame.index, frame.time, face), crop(image, face.box, self.preprocessing)
 
-    def _embed(self, sightings: Iterator[tuple[_Sighting, Image]]) -> Iterator[tuple[_Sighting, Floats]]:
+    def _embed(self, sightings: Iterator[tuple[Sighting, Image]]) -> Iterator[tuple[Sighting, Floats]]:
         """Replace crops by features, a batch at a time."""
         while batch := list(islice(sightings, BATCH_SIZE)):
             features = self.engine.embed(np.stack([image for _, image in batch]))
             yield from zip((sighting for sighting, _ in batch), features, strict=True)
 
 
-@dataclass
-class _Ring:
-    """The last ten samples of one person."""
+def _open_engine(
+    backbone: str | Path | None, *, weights: str, head_file: str | Path | None, engine: str | None, device: str
+) -> Engine:
+    """Return what runs a sibling model, by its name, or the study's network from a weight set or files."""
+    name = str(backbone)
+    if name not in SIBLINGS | UNAVAILABLE:
+        check_name("engine", engine or DEFAULT_ENGINE, ENGINES)
+        if isinstance(backbone, str) and not Path(backbone).suffix and not Path(backbone).exists():
+            raise UnknownName("backbone", backbone, [*SIBLINGS, "a file"])
+        head = Path(head_file) if head_file else None
+        files = resolve(weights, backbone=Path(backbone) if backbone else None, head=head)
+        return ENGINES[engine or DEFAULT_ENGINE](files, device=device)
+    given = {"weights": weights != "bundled", "head_file": head_file, "engine": engine, "device": device != "auto"}
+    if wrong := [option for option, value in given.items() if value]:
+        raise UsageError(
+            f"The sibling backbone {name} comes as it is, with its own last layer, on the CPU and without temporal "
+            f"heads: leave out {', '.join(wrong)}."
+        )
+    return open_sibling(name)
 
-    time: float  # s, of the last sample
-    features: deque[Floats] = field(default_factory=lambda: deque(maxlen=WINDOW))  # (512,) each
+
+def _open_engagement(engine: Engine) -> EngagementHead:
+    if engine.feature_width != ENGAGEMENT_FEATURES:
+        fitting = [name for name, sibling in SIBLINGS.items() if sibling.feature_width == ENGAGEMENT_FEATURES]
+        raise UsageError(
+            f"Engagement is judged from {ENGAGEMENT_FEATURES} features of a face, but {engine.backbone.name} gives "
+            f"{engine.feature_width}. Choose one of the backbones {', '.join(fitting)}."
+        )
+    return EngagementHead(store.locate(ENGAGEMENT))
 
 
-class Stream:
-    """Reads the emotions of everyone in frames that come one by one; `EmotionRecognizer.open_stream` makes it.
+def _judge_engagement(head: EngagementHead, track: FaceTrack) -> Floats:
+    """Return float32 (T,), NaN where a face was not seen in enough samples in a row."""
+    engaged = np.full(len(track), np.nan, dtype=np.float32)
+    for run in split_at_gaps(track.times):
+        if run.stop - run.start >= ENGAGEMENT_WINDOW:
+            engaged[run] = spread_engagement(head.classify(track.features[run]))
+    return engaged
 
-    "temporal" looks at 5 frames per second of media time and gives the heads the last ten samples of each person,
-    padded as the windows of a video are; a person who was away for more than `MAX_GAP` begins anew. "static" looks at
-    every frame it is given and judges each face by itself.
 
-    >>> stream = EmotionRecognizer().open_stream()
-    >>> for frame in read_frames("video/expressions.mp4"):
-    ...     moments = stream.update(frame)
-    """
-
-    def __init__(self, recognizer: EmotionRecognizer, *, mode: str) -> None:
-        check_name("mode", mode, MODES)
-        self.mode = mode
-        self._recognizer = recognizer
-        self._sampler, self._tracker = Sampler(), FaceTracker(MAX_GAP)
-        self._rings: dict[int, _Ring] = {}  # by track id
-        self._warm_up()
-
-    def _warm_up(self) -> None:
-        """Run the networks once: their first run is the slowest, and what a backbone lacks should come out now."""
-        engine, size = self._recognizer.engine, self._recognizer.preprocessing.input_size
-        features = engine.embed(np.zeros((1, size, size, 3), np.uint8))
-        if self.mode == "static":
-            engine.classify_faces(features)
-        else:
-            engine.classify(np.stack([features] * WINDOW, axis=1))  # (1, 10, 512)
-
-    def update(self, frame: Frame) -> list[Moment] | None:
-        """Take the next frame; return a moment for each person, [] if nobody is there, None if it was no sample."""
-        moments = None
-        for sample in self.select(frame):
-            moments = self.look(sample)
-        return moments
-
-    def select(self, frame: Frame) -> list[Frame]:
-        """Take the next frame and return the frames to look at now: the quick half of `update`."""
-        return self._sampler.push(frame) if self.mode == "temporal" else [frame]
-
-    def look(self, frame: Frame) -> list[Moment]:
-        """Return a moment for each person in a frame that `select` chose: the slow half of `update`."""
-        seen = list(self._recognizer._sight_frame(frame, frame.image, self._tracker))
-        if not seen:
-            return []
-        features = self._recognizer.engine.embed(np.stack([image for _, image in seen]))
-        sightings = [sighting for sighting, _ in seen]
-        judge = self._judge_windows if self.mode == "temporal" else self._judge_faces
-        return [
-            Moment(each.track_id, each.index, each.time, each.face.box, each.face.score, probabilities, agreement)
-            for each, (probabilities, agreement) in zip(sightings, judge(sightings, features), strict=True)
-        ]
-
-    def _judge_faces(self, _: list[_Sighting], features: Floats) -> Iterator[tuple[Floats, float | None]]:
-        return ((each, None) for each in self._recognizer.engine.classify_faces(features))
-
-    def _judge_windows(self, sightings: list[_Sighting], features: Floats) -> Iterator[tuple[Floats, float | None]]:
-        time, heads = sightings[0].time, self._recognizer.heads
-        self._rings = {person: ring for person, ring in self._rings.items() if time - ring.time <= MAX_GAP}
-        windows = np.stack([self._extend_ring(*pair) for pair in zip(sightings, features, strict=True)])  # (P, 10, 512)
-        by_head = self._recognizer.engine.classify(windows)  # (heads, P, 7)
-        reported = choose_head(by_head, heads, self._recognizer.head)  # (P, 7)
-        agreement = (by_head.argmax(axis=2) == reported.argmax(axis=1)).mean(axis=0)  # (P,)
-        for probabilities, share in zip(reported, agreement, strict=True):
-            yield probabilities, float(share) if len(heads) > 1 else None
-
-    def _extend_ring(self, sighting: _Sighting, features: Floats) -> Floats:
-        """Return the window (10, 512) of a person who was seen again."""
-        ring = self._rings.setdefault(sighting.track_id, _Ring(sighting.time))
-        ring.time = sighting.time
-        ring.features.append(features)
-        window: Floats = np.stack(ring.features)[window_rows(len(ring.features))[0]]
-        return window
+def _check_smoothing(seconds: float | None, *, head: str) -> float:
+    """Return the seconds over which single faces are averaged."""
+    if seconds is None:
+        return SMOOTHING
+    if head != AVERAGE:
+        raise UsageError(
+            f"Smoothing is for single faces, with head {AVERAGE!r} or a sibling backbone; the head {head!r} has "
+            "a window of its own, 2 s."
+        )
+    if not 0 <= seconds < float("inf"):
+        raise UsageError(f"Smoothing takes 0 s or more, but {seconds} was given.")
+    return seconds
 
 
 def _pick_head(name: str | None, heads: tuple[str, ...]) -> str:
-    """Return the head to report: the named one, or else the only one, or else the ensemble."""
+    """Return the head to report: the named one, or else the only one, or else the ensemble, or what is without any."""
     if name is None:
-        return heads[0] if len(heads) == 1 else ENSEMBLE
-    check_name("head", name, (*heads, ENSEMBLE) if len(heads) > 1 else heads)
+        return ENSEMBLE if len(heads) > 1 else heads[0] if heads else AVERAGE
+    check_name("head", name, (*heads, ENSEMBLE, AVERAGE) if len(heads) > 1 else (*heads, AVERAGE))
     return name
 
 
-def _rank(people: Iterable[list[tuple[_Sighting, Floats]]], *, samples: int) -> list[FaceTrack]:
+def _rank(people: Iterable[list[tuple[Sighting, Floats]]], *, samples: int, hz: int) -> list[FaceTrack]:
     """Return the tracks of all real people, the largest total area in time first."""
-    real = [seen for seen in people if is_person(len(seen), samples=samples)]
+    dense = hz // SAMPLE_HZ  # a false face stays for as long, however often it is looked at
+    real = [seen for seen in people if is_person(-(-len(seen) // dense), samples=samples // dense)]
     real.sort(key=lambda seen: -sum(box_area(sighting.face.box) for sighting, _ in seen))
     return [_join(seen, track_id=rank) for rank, seen in enumerate(real, start=1)]
 
 
-def _join(seen: list[tuple[_Sighting, Floats]], *, track_id: int) -> FaceTrack:
+def _join(seen: list[tuple[Sighting, Floats]], *, track_id: int) -> FaceTrack:
     scores = [np.nan if sighting.face.score is None else sighting.face.score for sighting, _ in seen]
     return FaceTrack(
         track_id=track_id,

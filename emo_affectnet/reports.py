@@ -14,7 +14,10 @@ One row for every frame of the video, in order. Unknown values are empty, never 
 | `score` | the detector's confidence, 0-1; interpolated likewise |
 | `track` | the person: 1 is the primary one |
 
-The first eight columns are those of the published reports, unchanged.
+The first eight columns are those of the published reports, unchanged. A sibling backbone adds what else it says of a
+face, averaged like its probabilities: `Contempt` is that emotion's share among eight, while the seven columns sum to 1
+without it; `valence` and `arousal` are the network's own, about -1 to 1 and unbounded. `engagement` is the probability
+of being engaged rather than distracted, over the windows of 128 samples around the frame.
 """
 
 import json
@@ -47,7 +50,7 @@ COLUMNS = (
 
 
 def to_table(timeline: Timeline) -> pd.DataFrame:
-    """Return the rows of a report, one per frame, with the columns of the contract."""
+    """Return the rows of a report, one per frame, with the columns of the contract and the timeline's extras."""
     names = np.array([*EMOTION_NAMES, None], dtype=object)
     table = pd.DataFrame({"frame": [f"{index + 1:06d}" for index in range(len(timeline.times))]})
     table[list(EMOTION_NAMES)] = timeline.probabilities
@@ -59,7 +62,8 @@ def to_table(timeline: Timeline) -> pd.DataFrame:
     table[list(BOX_COLUMNS)] = pd.DataFrame(timeline.boxes).round().astype("Int64")
     table["score"] = timeline.scores.astype(np.float64).round(4)
     table["track"] = pd.Series([timeline.track_id] * len(table), dtype="Int64").where(timeline.observed)
-    return table[list(COLUMNS)]
+    extras = {name: values.astype(np.float64).round(6) for name, values in timeline.extras.items()}
+    return table[list(COLUMNS)].assign(**extras)
 
 
 def write_csv(timeline: Timeline, path: Path) -> None:

@@ -5,8 +5,8 @@ Sampling, windowing and spreading follow the published pipeline wherever a face 
 shown as one, and no window reaches across it.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -36,7 +36,7 @@ class FaceTrack:
     times: Doubles  # (T,) s
     boxes: Floats  # (T, 4) px, half-open x1, y1, x2, y2
     scores: Floats  # (T,) 0-1, NaN where the detector gives none
-    features: Floats  # (T, 512), after the backbone's ReLU
+    features: Floats  # (T, 512), after the backbone's ReLU; a sibling backbone has a width of its own
 
     def __post_init__(self) -> None:
         lengths = {len(self.frame_indices), len(self.times), len(self.boxes), len(self.scores), len(self.features)}
@@ -51,7 +51,7 @@ class FaceTrack:
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Runs of ten samples, each with the frames it covers."""
+    """Runs of ten samples, or single ones, each with the frames it covers."""
 
     features: Floats  # (W, 10, 512)
     first: Integers  # (W,) index of the first covered frame
@@ -61,9 +61,9 @@ class Windows:
         return len(self.first)
 
 
-def sample_stride(fps: float) -> int:
+def sample_stride(fps: float, *, hz: int = SAMPLE_HZ) -> int:
     """Return how many frames apart the samples are at a constant rate, as published: 6 at 29.97 fps, 5 at 24."""
-    return max(1, round(round(fps) / SAMPLE_HZ))
+    return max(1, round(round(fps) / hz))
 
 
 def sample_by_stride(frames: Iterable[Frame], stride: int) -> Iterator[Frame]:
@@ -75,6 +75,7 @@ def sample_by_stride(frames: Iterable[Frame], stride: int) -> Iterator[Frame]:
 class Sampler:
     """Picks the frame nearest to each 0.2 s of media time, counted from the first frame, each frame once at most."""
 
+    hz: int = SAMPLE_HZ
     _start: float | None = None  # s
     _due: int = 0  # samples due so far
     _previous: Frame | None = None
@@ -84,7 +85,7 @@ class Sampler:
         """Take the next frame; return what is picked now: it or the one before it, seldom both, most often neither."""
         self._start = frame.time if self._start is None else self._start
         picked = []
-        while (target := self._start + self._due / SAMPLE_HZ) <= frame.time:
+        while (target := self._start + self._due / self.hz) <= frame.time:
             nearest = frame
             if self._previous is not None and target - self._previous.time <= frame.time - target:
                 nearest = self._previous
@@ -96,18 +97,18 @@ class Sampler:
         return picked
 
 
-def sample_by_time(frames: Iterable[Frame]) -> Iterator[Frame]:
+def sample_by_time(frames: Iterable[Frame], *, hz: int = SAMPLE_HZ) -> Iterator[Frame]:
     """Yield the frame nearest to each 0.2 s of media time, counted from the first frame, each frame once at most."""
-    sampler = Sampler()
+    sampler = Sampler(hz)
     for frame in frames:
         yield from sampler.push(frame)
 
 
-def sample_frames(frames: Iterable[Frame], info: VideoInfo) -> Iterator[Frame]:
+def sample_frames(frames: Iterable[Frame], info: VideoInfo, *, hz: int = SAMPLE_HZ) -> Iterator[Frame]:
     """Yield the frames to look at: by the published stride at a constant frame rate, by time otherwise."""
     if info.is_constant_rate and info.fps is not None:
-        return sample_by_stride(frames, sample_stride(info.fps))
-    return sample_by_time(frames)
+        return sample_by_stride(frames, sample_stride(info.fps, hz=hz))
+    return sample_by_time(frames, hz=hz)
 
 
 def window_rows(count: int) -> Integers:
@@ -137,6 +138,23 @@ def slide(track: FaceTrack) -> Windows:
     rows = track_rows(track.times)
     frames = track.frame_indices[rows]
     return Windows(track.features[rows], frames[:, 0], frames[:, -1])
+
+
+def hold(track: FaceTrack) -> Windows:
+    """Return the samples of a track as windows of one, which `spread` holds until the next sample."""
+    return Windows(track.features[:, None], track.frame_indices, track.frame_indices)
+
+
+def average(values: Floats, times: Doubles, *, seconds: float) -> Floats:
+    """Return (T, K), each row the mean of those at most `seconds` / 2 away; none reaches across an absence."""
+    means = np.empty_like(values)
+    reach = seconds / 2 + 1e-6  # times are decimal fractions
+    for run in split_at_gaps(times):
+        first = np.searchsorted(times[run], times[run] - reach)
+        last = np.searchsorted(times[run], times[run] + reach, side="right")
+        total = np.cumsum(np.pad(values[run].astype(np.float64), ((1, 0), (0, 0))), axis=0)
+        means[run] = (total[last] - total[first]) / (last - first)[:, None]
+    return means
 
 
 def spread(windows: Windows, probabilities: Floats, *, frame_count: int) -> Floats:
@@ -199,6 +217,7 @@ class Timeline:
     boxes: Floats  # (F, 4) px, interpolated between sightings
     scores: Floats  # (F,) interpolated likewise
     window_probabilities: Floats  # (heads, W, 7)
+    extras: Mapping[str, Floats] = field(default_factory=dict)  # (F,) by column: what else a sibling model says
 
     def __post_init__(self) -> None:
         known = self.probabilities[self.observed]
@@ -274,8 +293,12 @@ def build_timeline(
     window_probabilities: Floats,
     heads: tuple[str, ...],
     head: str,
+    extras: Mapping[str, Floats],
 ) -> Timeline:
-    """Spread window probabilities (heads, W, 7) over all frames of the video, whose `times` (F,) are in s."""
+    """Spread window probabilities (heads, W, 7) over all frames of the video, whose `times` (F,) are in s.
+
+    `extras` are further values (T,) of the track's samples, by column, held until the next sample.
+    """
     count = len(times)
     observed = find_observed(track, samples=samples, frame_count=count)
     reported = choose_head(window_probabilities, heads, head)
@@ -297,10 +320,19 @@ def build_timeline(
         boxes=np.stack([_interpolate(column, track, observed) for column in track.boxes.T], axis=1),
         scores=_interpolate(track.scores, track, observed),
         window_probabilities=window_probabilities,
+        extras={name: _hold_values(values, track, observed) for name, values in extras.items()},
     )
 
 
-def empty_timeline(info: VideoInfo, *, times: Doubles, heads: tuple[str, ...], head: str) -> Timeline:
+def _hold_values(values: Floats, track: FaceTrack, observed: Booleans) -> Floats:
+    """Return (F,) from values (T,) of a track's samples; NaN where no face was observed."""
+    frames = spread(hold(track), values[:, None], frame_count=len(observed))[:, 0]
+    return np.where(observed, frames, np.nan).astype(np.float32)
+
+
+def empty_timeline(
+    info: VideoInfo, *, times: Doubles, heads: tuple[str, ...], head: str, extras: Iterable[str] = ()
+) -> Timeline:
     """Return the timeline of a video without a face: every row unknown, coverage 0."""
     unknown = np.full((len(times), len(Emotion)), np.nan, dtype=np.float32)
     return Timeline(
@@ -315,4 +347,5 @@ def empty_timeline(info: VideoInfo, *, times: Doubles, heads: tuple[str, ...], h
         boxes=unknown[:, :4],
         scores=unknown[:, 0],
         window_probabilities=np.empty((len(heads), 0, len(Emotion)), dtype=np.float32),
+        extras=dict.fromkeys(extras, unknown[:, 0]),
     )

@@ -7,22 +7,21 @@ the engines' work.
 
 import hashlib
 import json
-import logging
 import os
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import CorruptWeights, MissingWeights, check_name
+from .errors import CorruptWeights, MissingWeights
 from .files import whole_file
-
-log = logging.getLogger("emo_affectnet")
 
 # The corpora of the study. A head is named after the one it never saw, and was trained on the other five.
 CORPUS_NAMES = ("Aff-Wild2", "CREMA-D", "IEMOCAP", "RAMAS", "RAVDESS", "SAVEE")
 ENSEMBLE = "ensemble"  # the mean over all heads
-HEAD_NAMES = (*CORPUS_NAMES, ENSEMBLE)
+AVERAGE = "average"  # no head: single faces, averaged over time
+HEAD_NAMES = (*CORPUS_NAMES, ENSEMBLE, AVERAGE)
+FEATURES = 512  # of a face, by the study's backbone; what its heads read
 CHANNELS = ("RGB", "BGR", "grey")  # grey: luma, three times
 INTERPOLATIONS = ("area", "nearest", "linear")
 UNSCALED = (1.0, 1.0, 1.0)
@@ -62,6 +61,7 @@ PUBLISHED_PREPROCESSING = Preprocessing(
     interpolation="area",
     crop_margin=(0.0, 0.0, 0.0, 0.0),
 )
+PUBLISHED_BACKBONE_SHA256 = "8274190b5be4355bd2f07b59f593fcdb294f9d7c563bfa9ac9e5ea06c10692d2"
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class WeightFile:
     trained_on: tuple[str, ...]
     held_out: str | None = None  # the corpus a head never saw
     preprocessing: Preprocessing | None = None  # of a backbone
+    converted_from: str | None = None  # SHA-256 of the file it was first made from
     backbone_sha256: str | None = None  # whose features a head was trained on
     temperature: float | None = None  # that was folded into a backbone's last layer, after ...
     logit_adjustment: float | None = None  # ... this share of the training prior was taken out of its logits
@@ -88,15 +89,6 @@ class WeightFile:
         object.__setattr__(self, "trained_on", tuple(self.trained_on))
 
 
-@dataclass(frozen=True)
-class Weights:
-    """The files of one analysis: a backbone, and heads by name."""
-
-    backbone: Path
-    heads: dict[str, Path]
-    preprocessing: Preprocessing
-
-
 def bundled_folder() -> Path:
     """Return the folder of the bundled weights: inside an installed package, or in the checkout."""
     package = Path(__file__).resolve().parent
@@ -104,8 +96,15 @@ def bundled_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "weights" / "bundled"
 
 
-# The folder of each weight set: `backbone.pt` and one TorchScript file per head.
-WEIGHTS = {"bundled": bundled_folder}
+def bundled_hashes() -> set[str]:
+    """Return the SHA-256 of every bundled file."""
+    records = (read_record(path) for path in bundled_folder().glob("*.pt"))
+    return {record.sha256 for record in records if record}
+
+
+def bundled_thresholds() -> Path:
+    """Return what an adaptive analysis goes by with the bundled weights."""
+    return bundled_folder() / "adaptive.json"
 
 
 def hash_file(path: Path) -> str:
@@ -133,13 +132,21 @@ def read_record(path: Path) -> WeightFile | None:
         return None
     try:
         fields: dict[str, Any] = dict(json.loads(record.read_text(encoding="utf-8")))
+        if fields.get("filename") != path.name and (path.parent / str(fields.get("filename"))).is_file():
+            return None  # it is the record of a file beside it that differs in its suffix only
         preprocessing = fields.pop("preprocessing")
-        return WeightFile(**fields, preprocessing=Preprocessing(**preprocessing) if preprocessing else None)
+        found = WeightFile(**fields, preprocessing=Preprocessing(**preprocessing) if preprocessing else None)
     except (ValueError, TypeError, KeyError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else f"it cannot be read: {error}"
         raise CorruptWeights(
             f"{record} should be the JSON record of {path.name}, but {reason.rstrip('.')}. Get both files again."
         ) from error
+    if found.sha256 == PUBLISHED_BACKBONE_SHA256 and found.preprocessing not in (None, PUBLISHED_PREPROCESSING):
+        raise CorruptWeights(
+            f"{record} describes the published backbone with another preprocessing than the published one: faces as "
+            "BGR at 224 px minus VGGFace2's means. Remove the record, and the file is read as published."
+        )
+    return found
 
 
 def write_record(path: Path, **fields: Any) -> WeightFile:
@@ -182,50 +189,6 @@ def read_preprocessing(backbone: Path) -> Preprocessing:
     """Return how a face becomes a backbone's input: as its record says, or as published if it has none."""
     record = read_record(backbone)
     return record.preprocessing if record and record.preprocessing else PUBLISHED_PREPROCESSING
-
-
-def resolve_backbone(name: str = "bundled", *, backbone: Path | None = None) -> Path:
-    """Return the backbone of a weight set, or the given file in its place; it is verified.
-
-    Raises:
-        UnknownName: there is no such set.
-        MissingWeights, CorruptWeights: the file is not there, or not as recorded.
-    """
-    check_name("weight set", name, WEIGHTS)
-    folder = WEIGHTS[name]()
-    backbone = backbone or folder / "backbone.pt"
-    verify(backbone, needs_record=backbone.parent == folder)  # a file of the user's own may come without one
-    return backbone
-
-
-def resolve(name: str = "bundled", *, backbone: Path | None = None, head: Path | None = None) -> Weights:
-    """Return the files of a weight set; a `backbone` or `head` file given by path takes the place of the set's own.
-
-    Raises:
-        UnknownName: there is no such set.
-        MissingWeights, CorruptWeights: a file is not there, or not as recorded.
-    """
-    backbone = resolve_backbone(name, backbone=backbone)
-    folder = WEIGHTS[name]()
-    heads = {head.stem: head} if head else {corpus: folder / f"{corpus}.pt" for corpus in CORPUS_NAMES}
-    records = [verify(path, needs_record=path.parent == folder) for path in heads.values()]
-    _warn_of_strangers(backbone, records)
-    return Weights(backbone, heads, read_preprocessing(backbone))
-
-
-def _warn_of_strangers(backbone: Path, heads: list[WeightFile | None]) -> None:
-    """Warn if a head was trained on the features of another backbone: it answers, and its answer means nothing.
-
-    The study itself pairs backbones and heads freely, so this is no error.
-    """
-    expected = {head.backbone_sha256 for head in heads if head and head.backbone_sha256}
-    own = read_record(backbone)  # verified, so that its hash is the file's
-    if expected and expected != {own.sha256 if own else hash_file(backbone)}:
-        log.warning(
-            "The heads were trained on the features of another backbone than %s: expect meaningless emotions, and give "
-            "heads that belong to it.",
-            backbone,
-        )
 
 
 def sniff_format(path: Path) -> str:

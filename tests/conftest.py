@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,8 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from emo_affectnet import store
+from emo_affectnet.catalogue import CATALOGUE
 from emo_affectnet.faces import Face
 from emo_affectnet.video_writer import VideoWriter
+from emo_affectnet.weight_sets import Weights, resolve
 from emo_affectnet.weights import CORPUS_NAMES
 
 if TYPE_CHECKING:
@@ -77,8 +81,12 @@ class FakeEngine:
     """Embeds a crop as its mean brightness in every feature; each head prefers an emotion of its own."""
 
     heads = CORPUS_NAMES
+    feature_width = 512
+    extra_columns = ()
 
-    def __init__(self) -> None:
+    def __init__(self, weights: Weights | None = None) -> None:
+        weights = weights or resolve()
+        self.preprocessing, self.backbone = weights.preprocessing, weights.backbone
         self.batch_sizes: list[int] = []
 
     def embed(self, crops: np.ndarray) -> np.ndarray:
@@ -96,6 +104,9 @@ class FakeEngine:
         probabilities[:, 3] = 0.70
         return probabilities
 
+    def extras(self, features: np.ndarray) -> dict[str, np.ndarray]:
+        return {}
+
 
 @pytest.fixture
 def fake_recognizer(monkeypatch: pytest.MonkeyPatch):
@@ -103,8 +114,40 @@ def fake_recognizer(monkeypatch: pytest.MonkeyPatch):
     from emo_affectnet import recognizer as module
 
     monkeypatch.setitem(module.DETECTORS, "short-range", lambda confidence=None: FakeDetector())
-    monkeypatch.setitem(module.ENGINES, "torch", lambda weights, device="auto": FakeEngine())
+    monkeypatch.setitem(module.ENGINES, "torch", lambda weights, device="auto": FakeEngine(weights))
     return module.EmotionRecognizer()
+
+
+@pytest.fixture(scope="session")
+def published_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A place for weights with files as published, of random networks."""
+    import torch
+    from network_files import random_backbone
+
+    from emo_affectnet.models import LSTMHead
+
+    folder = tmp_path_factory.mktemp("published")
+    with pytest.MonkeyPatch.context() as patch:
+        forget_published_hashes(patch, folder / "place")
+        for part in ("backbone", *CORPUS_NAMES):
+            path = folder / CATALOGUE[f"emo-affectnet/{part}"].filename
+            torch.save((random_backbone() if part == "backbone" else LSTMHead()).state_dict(), path)
+            store.import_file(path)
+    return folder / "place"
+
+
+def forget_published_hashes(patch: pytest.MonkeyPatch, place: Path) -> None:
+    """Look for weights in `place`, and take what lies there for the published set."""
+    patch.setenv(store.PLACE_VARIABLE, str(place))
+    for part in ("backbone", *CORPUS_NAMES):
+        entry = CATALOGUE[f"emo-affectnet/{part}"]
+        patch.setitem(CATALOGUE, entry.name, replace(entry, sha256=None, size=None))
+
+
+@pytest.fixture
+def published(published_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let random networks take the place of the published files, which cannot be had here."""
+    forget_published_hashes(monkeypatch, published_place)
 
 
 @pytest.fixture(scope="session")

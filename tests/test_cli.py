@@ -18,7 +18,6 @@ from click.testing import CliRunner, Result
 from conftest import ROOT, FakeDetector
 
 from emo_affectnet import recognizer as recognizer_module
-from emo_affectnet import weights as weights_module
 from emo_affectnet.batch import SUMMARY
 from emo_affectnet.cli import main, run
 from emo_affectnet.emotions import Emotion
@@ -26,7 +25,7 @@ from emo_affectnet.models import LSTMHead
 from emo_affectnet.recognizer import EmotionRecognizer
 from emo_affectnet.reports import read_csv
 from emo_affectnet.video_writer import VideoWriter
-from emo_affectnet.weights import CORPUS_NAMES, HEAD_NAMES, bundled_folder
+from emo_affectnet.weights import HEAD_NAMES, bundled_folder
 
 MakeVideo = Callable[..., Path]
 HEAVY = ("torch", "cv2", "mediapipe", "matplotlib", "pandas", "numpy", "av", "tensorflow")
@@ -408,29 +407,6 @@ def test_wrong_weight_file_is_told_in_one_sentence(
 # The other commands
 
 
-def test_weights_list_says_what_each_file_never_saw() -> None:
-    result = invoke(main, "weights", "list")
-    assert (result.exit_code, result.stderr) == (0, "")
-    rows = [line.split("│") for line in result.stdout.splitlines() if ".pt" in line]
-    assert [row[2].strip() for row in rows] == ["backbone.pt", *(f"{name}.pt" for name in CORPUS_NAMES)]
-    assert [row[3].strip() for row in rows] == ["backbone", *["head"] * 6]
-    assert [row[6].strip() for row in rows] == ["", *CORPUS_NAMES]
-    assert "A head is named after the corpus it never saw" in result.stdout
-
-
-def test_weights_verify_names_the_file_that_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    result = invoke(main, "weights", "verify")
-    assert (result.exit_code, result.output) == (0, "bundled: 7 files are what their records say.\n")
-    for path in bundled_folder().iterdir():
-        (tmp_path / path.name).symlink_to(path)
-    (tmp_path / "RAMAS.pt").unlink()
-    (tmp_path / "RAMAS.pt").write_bytes(b"other")
-    monkeypatch.setitem(weights_module.WEIGHTS, "bundled", lambda: tmp_path)
-    result = invoke(main, "weights", "verify")
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith(f"Error: {tmp_path / 'RAMAS.pt'} is not the file its record describes: expected")
-
-
 def commands(group: click.Group, *names: str) -> Iterator[tuple[str, ...]]:
     yield names
     for name, command in group.commands.items():
@@ -475,10 +451,19 @@ def test_the_module_is_the_command() -> None:
 def test_the_choices_of_the_command_line_are_the_registries_and_the_library_defaults() -> None:
     """They are written out there, because the registries load heavy packages and --help must not."""
     from emo_affectnet.batch import FACES
+    from emo_affectnet.engines import ENGINES
     from emo_affectnet.faces import DETECTORS
     from emo_affectnet.reports import WRITERS
+    from emo_affectnet.weight_sets import WEIGHTS
 
     choices = {
         option.name: tuple(option.type.choices) for option in run.params if isinstance(option.type, click.Choice)
     }
-    assert choices == {"head": HEAD_NAMES, "faces": FACES, "detector": tuple(DETECTORS), "formats": tuple(WRITERS)}
+    assert choices == {
+        "weights": tuple(WEIGHTS),
+        "head": HEAD_NAMES,
+        "engine": tuple(ENGINES),
+        "faces": FACES,
+        "detector": tuple(DETECTORS),
+        "formats": tuple(WRITERS),
+    }

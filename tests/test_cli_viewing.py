@@ -13,7 +13,7 @@ from conftest import ROOT, VIDEO_FOLDER
 from emo_affectnet.cli import main
 from emo_affectnet.cli_viewing import visualization, webcam
 from emo_affectnet.drawing import STYLES
-from emo_affectnet.recognizer import MODES
+from emo_affectnet.stream import MODES
 from emo_affectnet.video import probe
 from emo_affectnet.viewing import PICTURES
 

@@ -10,7 +10,8 @@ from emo_affectnet.faces import DETECTORS
 from emo_affectnet.reports import WRITERS
 from emo_affectnet.timeline import empty_timeline
 from emo_affectnet.video import VideoInfo
-from emo_affectnet.weights import CORPUS_NAMES, WEIGHTS, read_record, resolve
+from emo_affectnet.weight_sets import WEIGHTS, resolve
+from emo_affectnet.weights import CORPUS_NAMES, read_record
 
 
 @pytest.mark.parametrize("name", DETECTORS)
@@ -36,7 +37,7 @@ def test_detector_gives_the_same_answer_twice(name: str, astronaut: np.ndarray) 
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("weights", WEIGHTS)
-def test_engine_embeds_and_classifies_every_weight_set(engine: str, weights: str) -> None:
+def test_engine_embeds_and_classifies_every_weight_set(engine: str, weights: str, published: None) -> None:
     files = resolve(weights)
     network = ENGINES[engine](files, device="cpu")
     size = files.preprocessing.input_size
@@ -63,7 +64,7 @@ def test_engine_gives_a_crop_the_same_features_in_any_batch(engine: str) -> None
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
-def test_weight_set_has_six_heads_that_never_saw_their_namesake(weights: str) -> None:
+def test_weight_set_has_six_heads_that_never_saw_their_namesake(weights: str, published: None) -> None:
     files = resolve(weights)
     assert tuple(files.heads) == CORPUS_NAMES
     for name, path in files.heads.items():

@@ -10,7 +10,7 @@ import torch
 from conftest import VIDEO_FOLDER, FakeDetector, FakeEngine
 from torch import Tensor, nn
 
-from emo_affectnet import EmotionRecognizer
+from emo_affectnet import EmotionRecognizer, store
 from emo_affectnet import recognizer as module
 from emo_affectnet.emotions import Emotion
 from emo_affectnet.engines import TorchEngine, normalize_crops
@@ -20,7 +20,7 @@ from emo_affectnet.networks import load_classifier
 from emo_affectnet.recognizer import Reading
 from emo_affectnet.timeline import MAX_GAP, STEP, WINDOW, Moment, choose_head, slide, window_rows
 from emo_affectnet.video import Frame, read_frames
-from emo_affectnet.weights import resolve
+from emo_affectnet.weight_sets import resolve
 
 LEFT, RIGHT = Face((2, 10, 26, 40), 0.9), Face((38, 10, 62, 44), None)
 EXPRESSIONS = VIDEO_FOLDER / "expressions.mp4"
@@ -117,7 +117,8 @@ def test_a_static_moment_is_the_softmax_of_the_backbones_own_layer(
     monkeypatch.setattr(bundled.engine, "embed", lambda images: crops.append(images) or embed(images))
     (moment,) = bundled.open_stream(mode="static").look(frame)
     with torch.inference_mode():
-        logits = load_classifier(bundled.backbone)(torch.from_numpy(normalize_crops(crops[-1], bundled.preprocessing)))
+        x = torch.from_numpy(normalize_crops(crops[-1], bundled.preprocessing))
+        logits = load_classifier(bundled.engine.backbone)(x)
     np.testing.assert_allclose(moment.probabilities, torch.softmax(logits, dim=1)[0].numpy(), atol=1e-5)
     assert moment.agreement is None
 
@@ -234,10 +235,13 @@ class Scripted(nn.Module):
 
 
 @pytest.fixture
-def scripted(tmp_path: Path) -> Callable[[int | None], tuple[nn.Module, Path]]:
+def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], tuple[nn.Module, Path]]:
+    monkeypatch.setenv(store.PLACE_VARIABLE, str(tmp_path / "place"))
+
     def make(classes: int | None) -> tuple[nn.Module, Path]:
         network, path = Scripted(classes), tmp_path / "backbone.pth"
         torch.jit.save(torch.jit.script(network), str(path))
+        store.trust(path)
         return network, path
 
     return make
@@ -257,7 +261,7 @@ def test_a_scripted_backbone_lends_its_last_layer(scripted) -> None:
 @pytest.mark.parametrize("classes", [None, 8], ids=["no last layer", "one for eight emotions"])
 def test_a_backbone_without_its_last_layer_is_refused_when_static_is_asked_for(scripted, classes: int | None) -> None:
     _, path = scripted(classes)
-    recognizer = EmotionRecognizer(backbone_file=path)
+    recognizer = EmotionRecognizer(backbone=path)
     recognizer.open_stream()
     with pytest.raises(WrongArchitecture, match=r"backbone\.pth should be a backbone with a last layer fc2"):
         recognizer.open_stream(mode="static")

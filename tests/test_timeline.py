@@ -10,9 +10,11 @@ from emo_affectnet.timeline import (
     MAX_GAP,
     FaceTrack,
     Timeline,
+    average,
     build_timeline,
     empty_timeline,
     find_observed,
+    hold,
     modal_emotion,
     sample_by_time,
     sample_frames,
@@ -203,6 +205,7 @@ def build(track: FaceTrack, *, frame_count: int, by_head: list[np.ndarray], head
         window_probabilities=np.stack(by_head),
         heads=tuple("ABCDEF"[: len(by_head)]),
         head=head,
+        extras={},
     )
 
 
@@ -284,3 +287,42 @@ def test_tracks_and_timelines_refuse_values_that_cannot_be() -> None:
         make_track([0, 5], features=np.zeros((3, 512), np.float32))
     with pytest.raises(ValueError, match="sum to 1"):
         build(make_track([0, 5]), frame_count=10, by_head=[np.zeros((1, 7), np.float32)])
+
+
+# Single faces, averaged
+
+
+def test_single_faces_are_averaged_over_the_seconds_around_each() -> None:
+    values = np.arange(6, dtype=np.float32)[:, None] ** 2  # 0 1 4 9 16 25, at 5 Hz
+    means = average(values, np.arange(6) / 5, seconds=0.4)
+    # one sample on each side; at the ends there is only one side
+    np.testing.assert_allclose(means[:, 0], [1 / 2, 5 / 3, 14 / 3, 29 / 3, 50 / 3, 41 / 2], rtol=1e-6)
+
+
+def test_no_seconds_leave_every_face_as_it_is() -> None:
+    values = np.random.default_rng(0).random((7, 3), np.float32)
+    np.testing.assert_allclose(average(values, np.arange(7) / 5, seconds=0), values, rtol=1e-6)
+
+
+def test_an_average_does_not_reach_across_an_absence() -> None:
+    times = np.array([0.0, 0.2, 3.0, 3.2])
+    means = average(np.array([[1], [1], [5], [5]], np.float32), times, seconds=60)
+    assert means[:, 0].tolist() == [1, 1, 5, 5]
+
+
+def test_a_sample_is_held_until_the_next() -> None:
+    track = FaceTrack(
+        track_id=1,
+        frame_indices=np.array([2, 5]),
+        times=np.array([0.4, 1.0]),
+        boxes=np.zeros((2, 4), np.float32),
+        scores=np.ones(2, np.float32),
+        features=np.zeros((2, 1280), np.float32),
+    )
+    held = spread(hold(track), np.array([[1.0], [2.0]], np.float32), frame_count=8)[:, 0]
+    np.testing.assert_array_equal(held, [np.nan, np.nan, 1, 1, 1, 2, 2, 2])
+
+
+@pytest.mark.parametrize(("fps", "stride"), [(29.97, 1), (25.0, 1), (60.0, 2), (120.0, 4), (5.0, 1)])
+def test_dense_sampling_takes_thirty_frames_a_second_at_most(fps: float, stride: int) -> None:
+    assert sample_stride(fps, hz=30) == stride

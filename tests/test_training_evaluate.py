@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from network_files import random_backbone
 from sklearn.linear_model import LogisticRegression
 from test_training_heads import TINY, make_corpus
 from test_training_simulate import make_faces
@@ -148,9 +149,8 @@ def test_of_a_corpus_with_a_validation_part_only_that_is_scored() -> None:
 
 @pytest.fixture
 def backbone(tmp_path: Path) -> Path:
-    torch.manual_seed(0)
     path = tmp_path / "backbone.pt"
-    torch.save(ResNet50().state_dict(), path)
+    torch.save(random_backbone().state_dict(), path)
     return path
 
 

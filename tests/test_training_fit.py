@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from network_files import random_backbone
 
 from emo_affectnet.engines import normalize_crops
 from emo_affectnet.errors import UsageError
@@ -196,8 +197,7 @@ def write_faces(data: Path, count: int = 8) -> None:
 def test_a_run_can_begin_with_the_weights_of_another(tmp_path: Path) -> None:
     write_faces(tmp_path / "faces")
     start = tmp_path / "start.pt"
-    torch.manual_seed(5)
-    network = ResNet50()
+    network = random_backbone(seed=5)
     torch.save(network.state_dict(), start)
     still = replace(TINY, passes=1, sizes=(32,), learning_rate=1e-12, weight_decay=0.0)
     path = train_backbone(scan("FER+", tmp_path / "faces"), tmp_path / "mine", config=still, start=start)
@@ -209,8 +209,8 @@ def test_a_run_can_begin_with_the_weights_of_another(tmp_path: Path) -> None:
 
 def test_a_checkpoint_from_other_starting_weights_is_refused(tmp_path: Path) -> None:
     write_faces(tmp_path / "faces")
-    for name in ("one", "other"):
-        torch.save(ResNet50().state_dict(), tmp_path / f"{name}.pt")
+    for seed, name in enumerate(("one", "other")):
+        torch.save(random_backbone(seed).state_dict(), tmp_path / f"{name}.pt")
     run = partial(train_backbone, scan("FER+", tmp_path / "faces"), tmp_path / "mine", config=TINY, time_limit=0)
     assert run(start=tmp_path / "one.pt") is None
     with pytest.raises(UsageError, match="other settings"):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from network_files import random_backbone
 from test_training_simulate import make_faces
 
 from emo_affectnet.emotions import Emotion
@@ -55,8 +56,7 @@ def test_features_of_faces_are_those_of_the_backbone():
 
 def write_inputs(folder: Path) -> Path:
     """Write a random backbone and small FER+ splits of noise; return the backbone's path."""
-    torch.manual_seed(0)
-    torch.save(ResNet50().state_dict(), folder / "backbone.pt")
+    torch.save(random_backbone().state_dict(), folder / "backbone.pt")
     about = {"name": "backbone", "kind": "backbone", "license": "none", "trained_on": (), "preprocessing": GREY}
     write_record(folder / "backbone.pt", **about)
     images = make_images(28)

@@ -199,7 +199,7 @@ def test_settings_name_all_that_a_result_depends_on(fake_recognizer) -> None:
     settings = fake_recognizer.settings
     assert settings["head"] == "ensemble"
     assert settings["detector"] == "short-range"
-    assert hash_file(fake_recognizer.backbone).startswith(settings["backbone"].split()[-1])
+    assert hash_file(fake_recognizer.engine.backbone).startswith(settings["backbone"].split()[-1])
 
 
 def test_unknown_format_of_the_pictures_is_answered_with_the_known_ones(tmp_path: Path, folder: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from emo_affectnet import weights as module
-from emo_affectnet.errors import CorruptWeights, MissingWeights, UnknownName
+from emo_affectnet.errors import CorruptWeights, MissingWeights
+from emo_affectnet.weight_sets import resolve
 from emo_affectnet.weights import (
     CORPUS_NAMES,
     Preprocessing,
@@ -21,7 +22,6 @@ from emo_affectnet.weights import (
     hash_file,
     read_record,
     record_path,
-    resolve,
     sniff_format,
     verify,
     write_record,
@@ -37,23 +37,6 @@ ABC_SHA256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" 
 def write_backbone(path: Path, preprocessing: Preprocessing | None = OWN_PREPROCESSING) -> WeightFile:
     path.write_bytes(b"abc")
     return write_record(path, name="backbone", kind="backbone", preprocessing=preprocessing, **ABOUT)
-
-
-def write_set(folder: Path) -> None:
-    """A weight set of small files that only `resolve` reads."""
-    write_backbone(folder / "backbone.pt")
-    for name in CORPUS_NAMES:
-        (folder / f"{name}.pt").write_bytes(name.encode())
-        write_record(folder / f"{name}.pt", name=name, kind="head", held_out=name, **ABOUT)
-
-
-@pytest.fixture
-def own_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "own"
-    folder.mkdir()
-    write_set(folder)
-    monkeypatch.setitem(module.WEIGHTS, "own", lambda: folder)
-    return folder
 
 
 # Records
@@ -181,65 +164,6 @@ def test_folder_is_no_weight_file(tmp_path: Path) -> None:
         verify(tmp_path)
 
 
-# Sets
-
-
-def test_set_resolves_to_a_backbone_and_six_heads(own_set: Path) -> None:
-    files = resolve("own")
-    assert files.backbone == own_set / "backbone.pt"
-    assert files.heads == {name: own_set / f"{name}.pt" for name in CORPUS_NAMES}
-    assert list(files.heads) == list(CORPUS_NAMES)
-    assert files.preprocessing == OWN_PREPROCESSING
-
-
-def test_files_by_path_take_the_place_of_the_sets_own(own_set: Path, tmp_path: Path) -> None:
-    backbone, head = tmp_path / "mine.pth", tmp_path / "my head.pt"
-    backbone.write_bytes(b"other")
-    head.write_bytes(b"other")
-    files = resolve("own", backbone=backbone, head=head)
-    assert (files.backbone, files.heads) == (backbone, {"my head": head})
-    assert resolve("own", head=head).backbone == own_set / "backbone.pt"
-    assert list(resolve("own", backbone=backbone).heads) == list(CORPUS_NAMES)
-
-
-def test_backbone_without_a_record_is_read_as_the_published_one(own_set: Path, tmp_path: Path) -> None:
-    backbone = tmp_path / "published.pt"
-    backbone.write_bytes(b"abc")
-    # run.py of the original and keras-vggface's means of VGGFace2, in B, G, R
-    assert resolve("own", backbone=backbone).preprocessing == Preprocessing(
-        input_size=224,
-        channels="BGR",
-        mean=(91.4953, 103.8827, 131.0912),
-        interpolation="area",
-        crop_margin=(0.0, 0.0, 0.0, 0.0),
-    )
-    write_backbone(backbone)
-    assert resolve("own", backbone=backbone).preprocessing == OWN_PREPROCESSING
-
-
-@pytest.mark.parametrize("name", ["backbone", "SAVEE"])
-def test_set_without_one_of_its_records_is_refused(own_set: Path, name: str) -> None:
-    # Without the record a backbone of one's own was read as the published one is, and nothing was checked.
-    (own_set / f"{name}.json").unlink()
-    with pytest.raises(MissingWeights) as caught:
-        resolve("own")
-    assert str(caught.value).startswith(f"Expected the record of {name}.pt at {own_set / name}.json, but there is none")
-
-
-def test_damaged_or_missing_file_of_a_set_is_refused(own_set: Path) -> None:
-    (own_set / "RAMAS.pt").write_bytes(b"other")
-    with pytest.raises(CorruptWeights, match=r"RAMAS\.pt is not the file its record describes"):
-        resolve("own")
-    (own_set / "RAMAS.pt").unlink()
-    with pytest.raises(MissingWeights, match=r"Expected a weight file at .*RAMAS\.pt"):
-        resolve("own")
-
-
-def test_unknown_set_lists_the_valid_ones(own_set: Path) -> None:
-    with pytest.raises(UnknownName, match=r"There is no weight set named 'mine'; choose one of: bundled, own\."):
-        resolve("mine")
-
-
 # Formats, by content
 
 
@@ -345,16 +269,3 @@ def test_installed_package_brings_its_own_folder(tmp_path: Path, monkeypatch: py
     assert bundled_folder() == tmp_path / "weights" / "bundled"
     (tmp_path / "package" / "bundled").mkdir(parents=True)
     assert bundled_folder() == tmp_path / "package" / "bundled"
-
-
-def test_heads_of_another_backbone_are_warned_of(own_set: Path, tmp_path: Path, caplog) -> None:  # type: ignore[no-untyped-def]
-    path = own_set / "SAVEE.pt"
-    own = hash_file(own_set / "backbone.pt")
-    write_record(path, name="SAVEE", kind="head", held_out="SAVEE", backbone_sha256=own, **ABOUT)
-    resolve("own")
-    assert not caplog.records
-    stranger = tmp_path / "stranger.pt"
-    stranger.write_bytes(b"other")
-    resolve("own", backbone=stranger)
-    assert "another backbone than" in caplog.text
-    assert "stranger.pt" in caplog.text

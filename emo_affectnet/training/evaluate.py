@@ -6,7 +6,7 @@ label, a labelled frame is an item, and its emotion that of the report's row. An
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ import torch
 from scipy.special import softmax  # type: ignore[import-untyped]  # scipy has no types
 
 from ..emotions import Emotion
-from ..errors import CorpusError, UsageError
+from ..engines import DEFAULT_ENGINE, open_keras_backbone
+from ..errors import CorpusError, UsageError, check_name
 from ..faces import Image
 from ..networks import load_classifier, load_head, read_backbone
 from ..timeline import Floats, Integers, spread
@@ -185,9 +186,15 @@ class FaceScores:
     """How a static classifier does on labelled faces, one view each."""
 
     backbone: Path
+    engine: str
     confusion: Integers  # (7, 8), true emotion by predicted emotion
     calibration_error: float  # expected, of the probabilities as they are
     uncalibrated_error: float | None  # before the temperature in the backbone's record; None: it names none
+
+    @property
+    def name(self) -> str:
+        """The backbone's file, and what ran it if that was not PyTorch."""
+        return self.backbone.name if self.engine == DEFAULT_ENGINE else f"{self.backbone.name}, {self.engine}"
 
     @property
     def scores(self) -> Scores:
@@ -195,7 +202,23 @@ class FaceScores:
         return summarise(self.confusion)
 
 
-def evaluate_faces(backbone: Path, faces: Iterable[tuple[Image, int]]) -> FaceScores:
+def load_keras_classifier(path: Path, *, input_size: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the function from the network's input (B, 3, S, S) to log probabilities (B, 7) of the Keras graph.
+
+    Raises:
+        EngineUnavailable: TensorFlow is not installed.
+        WeightsError: the file is damaged, or another network's.
+    """
+    model = open_keras_backbone(path, input_size=input_size)
+
+    def classify(x: torch.Tensor) -> torch.Tensor:
+        probabilities = model(x.permute(0, 2, 3, 1).numpy(), training=False).numpy()
+        return torch.from_numpy(probabilities).log()
+
+    return classify
+
+
+def evaluate_faces(backbone: Path, faces: Iterable[tuple[Image, int]], *, engine: str = DEFAULT_ENGINE) -> FaceScores:
     """Score the backbone's own classifier on images that a face fills, uint8 (H, W) or (H, W, 3), with their labels.
 
     Raises:
@@ -213,12 +236,19 @@ def evaluate_faces(backbone: Path, faces: Iterable[tuple[Image, int]]) -> FaceSc
             seen.append(label)
             yield image
 
-    logits = run_on_faces(load_classifier(backbone), images(), preprocessing)
+    size = preprocessing.input_size
+    loaders: dict[str, Callable[[Path], Callable[[torch.Tensor], torch.Tensor]]] = {
+        "torch": load_classifier,
+        "tensorflow": partial(load_keras_classifier, input_size=size),
+    }
+    check_name("engine", engine, loaders)
+    logits = run_on_faces(loaders[engine](backbone), images(), preprocessing)
     labels = np.array(seen, dtype=np.int64)
     temperature = record.temperature if record else None
     _, confusions = confusion_by_cluster(labels, logits.argmax(axis=1), [""] * len(labels))
     return FaceScores(
         backbone,
+        engine,
         confusions[0],
         expected_calibration_error(softmax(logits, axis=1), labels),
         None if temperature is None else expected_calibration_error(softmax(logits * temperature, axis=1), labels),

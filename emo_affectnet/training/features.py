@@ -281,7 +281,8 @@ def _start(recognizer: Recognizer, cache: Path, threads: int) -> None:
         torch.set_num_threads(threads)
     made = recognizer()
     _Worker.recognizer, _Worker.cache = made, cache
-    _Worker.settings = repr((hash_file(made.backbone), made.preprocessing, made.detector, made.confidence, SAMPLE_HZ))
+    backbone = hash_file(made.engine.backbone)
+    _Worker.settings = repr((backbone, made.preprocessing, made.detector, made.confidence, SAMPLE_HZ))
 
 
 def _read(source: Source) -> Path | str:
