@@ -1,8 +1,9 @@
 """Print what an adaptive frame rate gains on the simulated corpora: score beside share of the samples looked at.
 
 Thresholds are learned on the clips of the study that choose between seeds and are scored on its targets, beside fixed
-strides; a sample's probabilities are those of the backbone's own last layer. Most of these clips are made to show their
-emotion best in their middle, where the coarsest level looks: on recordings, expect less of it.
+strides and beside the whole road. At coarse strides a sample's probabilities are those of the backbone's own last
+layer; a clip that they do not decide goes through the head that never saw its corpus, as in `analyze`. Most of these
+clips are made to show their emotion best in their middle, where the coarsest level looks: on recordings, expect less.
 
     python benchmarks/adaptive.py ../shared/data --thresholds weights/bundled/adaptive.json
 """
@@ -19,12 +20,14 @@ import numpy as np
 from speed import ROOT, describe_machine
 
 from emo_affectnet.emotions import Emotion
+from emo_affectnet.networks import load_head
 from emo_affectnet.timeline import Doubles, Integers
 from emo_affectnet.training.evaluate import Classifier, read_classifier
-from emo_affectnet.training.features import ClipFeatures, CorpusFeatures
+from emo_affectnet.training.features import ClipFeatures, CorpusFeatures, track_windows
+from emo_affectnet.training.heads import predict_windows
 from emo_affectnet.training.metrics import NO_FACE, uar, war
 from emo_affectnet.training.stills import simulate_study
-from emo_affectnet.weight_sets import resolve_backbone
+from emo_affectnet.weight_sets import resolve, resolve_backbone
 from emo_affectnet.weights import hash_file
 from emo_affectnet.zoo.adaptive import (
     BUDGETS,
@@ -38,6 +41,7 @@ from emo_affectnet.zoo.adaptive import (
 
 ALPHAS = (0.02, 0.05, 0.1, 0.2, 0.3)
 FIXED = (16, 8, 4, 2, 1)  # strides
+WHOLE = Thresholds((2, 1), (float("inf"),), alpha=0.5, held_out=1)  # which nothing reaches
 WRITTEN = ("step-up", 0.1)  # budget and alpha of the thresholds that go into a file
 
 
@@ -46,6 +50,7 @@ class Judged:
     """The clips of several corpora, each sample judged by itself."""
 
     probabilities: list[Doubles]  # (T, 7) of each clip, NaN where no face was found
+    whole: Doubles  # (N, 7), by the head that never saw the clip's corpus; NaN where no face was found
     labels: Integers  # (N,)
     corpora: tuple[str, ...]
 
@@ -64,8 +69,13 @@ def average(probabilities: Doubles) -> Doubles:
     return np.asarray(seen.mean(axis=0)) if len(seen) else np.full(len(Emotion), np.nan)
 
 
-def judge(corpora: Mapping[str, CorpusFeatures], classifier: Classifier) -> Judged:
+def judge(corpora: Mapping[str, CorpusFeatures], classifier: Classifier, heads: Mapping[str, Path]) -> Judged:
     """Pool the clips of all corpora."""
+    whole: list[Doubles] = []
+    for name, corpus in corpora.items():
+        head = load_head(heads[name])
+        windows = (predict_windows(head, track_windows(clip).features) for clip in corpus.clips)
+        whole += [average(each.astype(np.float64)) for each in windows]
 
     def judge_clip(clip: ClipFeatures) -> Doubles:
         probabilities = np.full((int(clip.frame_indices[-1]) + 1, len(Emotion)), np.nan)
@@ -74,13 +84,17 @@ def judge(corpora: Mapping[str, CorpusFeatures], classifier: Classifier) -> Judg
 
     clips = [clip for corpus in corpora.values() for clip in corpus.clips]
     labels = np.array([clip.label for clip in clips], np.int64)
-    return Judged([judge_clip(clip) for clip in clips], labels, tuple(corpus.title for corpus in corpora.values()))
+    titles = tuple(corpus.title for corpus in corpora.values())
+    return Judged([judge_clip(clip) for clip in clips], np.stack(whole), labels, titles)
 
 
 def measure(judged: Judged, thresholds: Thresholds) -> dict[str, Any]:
-    """Return what the thresholds make of the clips."""
+    """Return what the thresholds make of the clips; a single stride is an average at that stride."""
     found, reached, looked = [], [], 0
-    for clip, *scores in zip(judged.probabilities, *judged.score_levels(thresholds.strides), strict=True):
+    levels_of_scores = judged.score_levels(thresholds.strides)
+    if thresholds.thresholds:
+        levels_of_scores[-1] = judged.whole
+    for clip, *scores in zip(judged.probabilities, *levels_of_scores, strict=True):
         decision = decide(scores, thresholds, count=len(clip))
         answer = np.asarray(decision.scores)
         found.append(NO_FACE if np.isnan(answer[0]) else int(answer.argmax()))
@@ -113,7 +127,7 @@ def learn(judged: Judged, *, budget: str, alpha: float, backbone: Path) -> Thres
 
 def tell(row: dict[str, Any]) -> None:
     """Print one line of the table."""
-    name = f"{row['budget']} {row['alpha']:g}" if "budget" in row else f"stride {row['strides'][0]}"
+    name = f"{row['budget']} {row['alpha']:g}" if "budget" in row else row["name"]
     shares = " / ".join(f"{share:.1%}" for share in row["answered"])
     click.echo(f"{name:14}{row['uar']:>8.1%}{row['accuracy']:>10.1%}{row['share_of_samples']:>10.1%}   {shares}")
 
@@ -127,9 +141,12 @@ def main(data: Path, clips: int, cache: Path, thresholds: Path | None) -> None:
     """Measure the adaptive frame rate on clips simulated from the FER+ faces in DATA."""
     backbone = resolve_backbone()
     study, classifier = simulate_study(backbone, data, cache, clips=clips), read_classifier(backbone)
-    held_out, targets = judge(study.choosing, classifier), judge(study.targets, classifier)
+    heads = resolve().heads
+    held_out, targets = judge(study.choosing, classifier, heads), judge(study.targets, classifier, heads)
     click.echo(f"{'':14}{'UAR':>8}{'accuracy':>10}{'samples':>10}   answered by stride {', '.join(map(str, STRIDES))}")
-    rows = [measure(targets, Thresholds((stride,), (), alpha=0.5, held_out=1)) for stride in FIXED]
+    rows = [{"name": "whole road"} | measure(targets, WHOLE)]
+    for stride in FIXED:
+        rows.append({"name": f"stride {stride}"} | measure(targets, Thresholds((stride,), (), alpha=0.5, held_out=1)))
     for budget in BUDGETS:
         for alpha in ALPHAS:
             learned = learn(held_out, budget=budget, alpha=alpha, backbone=backbone)

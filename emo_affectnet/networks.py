@@ -162,7 +162,7 @@ def _describe_output(function: "Callable[[torch.Tensor], Any]", x: "torch.Tensor
     try:
         with torch.inference_mode():
             output = function(x)
-    except (RuntimeError, AttributeError, TypeError):
+    except (RuntimeError, AttributeError, TypeError, torch.jit.Error):
         return "it cannot read such input", None
     if not isinstance(output, torch.Tensor):
         return f"its output is a {type(output).__name__}", None
@@ -192,24 +192,35 @@ def open_backbone(path: Path, *, device: str, input_size: int) -> "tuple[TensorF
         network.to(device=torch.device(device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the stubs miss it
         return network.features, network.fc2
     script = _read_script(path, device=device)
-    extract = getattr(script, "extract_features", None) or getattr(script, "features", None)
-    if extract is None:
-        raise WrongArchitecture(
-            f"{path} should be a TorchScript backbone with a method extract_features, but it has none; it may be a "
-            "head. Give a backbone here."
-        )
-    came, probe = _describe_output(extract, torch.zeros(1, 3, input_size, input_size, device=device))
-    if probe is None or probe.shape != (1, FEATURES):
-        raise WrongArchitecture(
-            f"{path} should be a TorchScript backbone from faces (B, 3, {input_size}, {input_size}) to features "
-            f"(B, {FEATURES}), but {came}. Give a backbone here."
-        )
+    extract = _find_features(script, path, x=torch.zeros(1, 3, input_size, input_size, device=device))
     _refuse_lookalike(script, extract, path, input_size=input_size)
     last_layer = getattr(script, "fc2", None)
     if last_layer is not None:
         _, logits = _describe_output(last_layer, torch.zeros(1, FEATURES, device=device))
         last_layer = last_layer if logits is not None and logits.shape == (1, len(Emotion)) else None
     return lambda x: torch.relu(extract(x)), last_layer
+
+
+def _find_features(script: "torch.jit.ScriptModule", path: Path, *, x: "torch.Tensor") -> "TensorFunction":
+    """Return what gives features (1, 512) of one face `x` (1, 3, S, S): a method, or the script itself."""
+    named: list[TensorFunction] = [
+        method for name in ("extract_features", "features") if (method := getattr(script, name, None))
+    ]
+    candidates: list[TensorFunction] = [*named, script]
+    outputs = [(method, *_describe_output(method, x)) for method in candidates]
+    for method, _, probe in outputs:
+        if probe is not None and probe.shape == (1, FEATURES):
+            return method
+    if not named:
+        raise WrongArchitecture(
+            f"{path} should be a TorchScript backbone with a method extract_features, but it has none; it may be a "
+            "head. Give a backbone here."
+        )
+    size = x.shape[-1]
+    raise WrongArchitecture(
+        f"{path} should be a TorchScript backbone from faces (B, 3, {size}, {size}) to features (B, {FEATURES}), but "
+        f"{outputs[0][1]}. Give a backbone here."
+    )
 
 
 def _refuse_lookalike(

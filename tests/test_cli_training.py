@@ -207,6 +207,27 @@ def test_evaluate_affectnet_counts_what_is_missing(tmp_path: Path) -> None:
     assert "The check is on 3500 images, 500 of each emotion; here are" in result.output
 
 
+def test_two_keras_files_and_two_engines_are_the_studys_check_of_four_models(tmp_path: Path) -> None:
+    import keras_reference
+    from corpus_trees import make_affectnet_csv
+    from network_files import random_backbone
+
+    model = keras_reference.build_backbone()
+    for seed, name in enumerate(("a.h5", "b.h5")):
+        keras_reference.fill_backbone(model, random_backbone(seed).state_dict())
+        keras_reference.write_keras_2(tmp_path / name, keras_reference.list_weights(model))
+    make_affectnet_csv(tmp_path / "AffectNet")
+    backbones = [word for name in ("a.h5", "b.h5") for word in ("--backbone", tmp_path / name)]
+    engines = ("--engine", "tensorflow", "--engine", "torch")
+    result = invoke(main, "evaluate", "affectnet", tmp_path / "AffectNet", *backbones, *engines)
+    assert result.exit_code == 0, result.output
+    header = next(line for line in result.output.splitlines() if "a.h5" in line)
+    assert header.split() == ["a.h5,", "tensorflow", "a.h5", "b.h5,", "tensorflow", "b.h5"]
+    scores = [line for line in result.output.splitlines() if line.strip().startswith("UAR")]
+    values = scores[0].split()[1:]
+    assert (values[0], values[2]) == (values[1], values[3])  # what runs a network makes no difference
+
+
 def test_without_the_extra_the_command_names_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in sys.modules if name.startswith("emo_affectnet.training")]:
         monkeypatch.delitem(sys.modules, name)

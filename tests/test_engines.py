@@ -100,6 +100,17 @@ class Vgg(nn.Module):
         return self.features(x)
 
 
+class Features(nn.Module):
+    """A backbone cut off before its last layer: its forward gives the features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(3, 512)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc1(x.mean(dim=(2, 3)))
+
+
 class Mute(nn.Module):
     """A module with a parameter and no forward."""
 
@@ -245,6 +256,14 @@ def test_scripted_features_come_out_after_the_relu(tmp_path: Path, applies_relu:
         features = load_backbone(tmp_path / "backbone.pth", input_size=SIZE)(x)
     assert before.min() < 0
     torch.testing.assert_close(features, before.clamp(min=0), rtol=1e-5, atol=1e-6)
+
+
+def test_features_are_found_by_what_comes_out_not_by_a_methods_name(tmp_path: Path) -> None:
+    network = Features()
+    torch.jit.script(network).save(tmp_path / "backbone.pth")
+    x = torch.randn(2, 3, SIZE, SIZE)
+    features = load_backbone(tmp_path / "backbone.pth", input_size=SIZE)(x)
+    torch.testing.assert_close(features, torch.relu(network(x)))
 
 
 def test_scripts_in_half_precision_are_used_in_single(tmp_path: Path) -> None:

@@ -1,22 +1,24 @@
 """Adaptive frame rate: a video goes in, its emotion comes out after as few samples as it takes to be sure.
 
-Levels go from coarse to fine. A level is the mean over every `stride`-th sample of the road's 5 per second; its answer
-stands if its top probability exceeds the level's threshold, and the last level always answers. Thresholds are learned
-on labelled clips such that few are accepted and wrong: of all clips at most alpha * level / levels, the constants of
-Benjamini and Hochberg's step-up procedure, or alpha at every level.
+Levels go from coarse to fine. A level is the mean over single faces in every `stride`-th sample of the road's 5 per
+second; its answer stands if its top probability exceeds the level's threshold. The last level is the road itself, with
+its heads, and always answers. Thresholds are learned on labelled clips such that few are accepted and wrong: of all
+clips at most alpha * level / levels, the constants of Benjamini and Hochberg's step-up procedure, or alpha at every
+level.
 
 Source: Savchenko, "Facial Expression Recognition with Adaptive Frame Rate based on Multiple Testing Correction", ICML
-2023 (PMLR 202, 30119-30129). Two things are done otherwise. Where even the surest correct clip has too many wrong ones
-above it, the level accepts nothing, instead of taking that clip's score. And the samples of a level are counted from
-the middle of its first stride, not from its beginning, because a face is often at rest when a clip begins.
+2023 (PMLR 202, 30119-30129), where the last level is a mean as well. Two more things are done otherwise. Where even the
+surest correct clip has too many wrong ones above it, the level accepts nothing, instead of taking that clip's score.
+And the samples of a level are counted from the middle of its first stride, not from its beginning, because a face is
+often at rest when a clip begins.
 """
 
 import json
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +29,7 @@ from ..engines import Engine
 from ..errors import CorpusError, CorruptWeights, MissingWeights, UsageError, VideoError, WrongArchitecture, check_name
 from ..files import whole_file
 from ..seeking import FrameIndex, index_frames, read_frames_at
-from ..timeline import Doubles, Floats, Integers, sample_frames
+from ..timeline import Doubles, Floats, Integers, Timeline, sample_frames
 from ..video import FilePath, Frame, Image, probe
 from ..weights import hash_file
 
@@ -41,7 +43,7 @@ log = logging.getLogger("emo_affectnet")
 
 
 class Judge(Protocol):
-    """Anything that reads the emotions of single pictures; `EmotionRecognizer` does."""
+    """Anything that reads the emotions of single pictures and of videos; `EmotionRecognizer` does."""
 
     @property
     def engine(self) -> Engine:
@@ -49,6 +51,9 @@ class Judge(Protocol):
 
     def judge_faces(self, images: Sequence[Image]) -> list[Floats | None]:
         """Return the probabilities (7,) of the largest face in each image, None where there is no face."""
+
+    def predict(self, video: str | Path) -> Timeline:
+        """Return the timeline of the primary person, from every sample."""
 
 
 @dataclass(frozen=True)
@@ -262,14 +267,15 @@ class AdaptiveReader:
         self._judge = recognizer
 
     def predict(self, video: FilePath) -> AdaptiveResult:
-        """Return the emotion of the largest face over a video.
+        """Return the emotion of a video: of the largest face, or where that does not tell, of the primary person.
 
         Raises:
             VideoError: the file cannot be read as a video.
         """
         samples = _Samples(self._judge, video)
-        rows = choose_samples(len(samples), self.thresholds.strides)
-        decision = decide(map(samples.average, rows), self.thresholds, count=len(samples))
+        *coarse, finest = choose_samples(len(samples), self.thresholds.strides)
+        levels = chain(map(samples.average, coarse), samples.read_whole())
+        decision = decide(levels, self.thresholds, count=len(samples))
         scores = decision.scores
         return AdaptiveResult(
             emotion=None if scores is None else Emotion(int(scores.argmax())),
@@ -277,7 +283,7 @@ class AdaptiveReader:
             level=decision.level,
             stride=decision.stride,
             samples_used=samples.used,
-            samples_in_all=len(rows[-1]),
+            samples_in_all=len(finest),
         )
 
 
@@ -288,6 +294,7 @@ class _Samples:
         self._judge, self._video = judge, video
         self._index, self._times = _list_samples(video)
         self._judged: dict[int, Floats | None] = {}  # by sample
+        self._is_whole = False  # whether the whole video was read
 
     def __len__(self) -> int:
         return len(self._times)
@@ -295,7 +302,13 @@ class _Samples:
     @property
     def used(self) -> int:
         """How many were looked at."""
-        return len(self._judged)
+        return len(self) if self._is_whole else len(self._judged)
+
+    def read_whole(self) -> Iterator[Doubles | None]:
+        """Yield, once it is asked for, the mean probabilities (7,) over the video's windows, or None without a face."""
+        self._is_whole = True
+        windows = self._judge.predict(Path(self._video)).reported_windows
+        yield np.mean(windows, axis=0, dtype=np.float64) if len(windows) else None
 
     def average(self, rows: Integers) -> Doubles | None:
         """Return the mean probabilities (7,) over the samples `rows` that show a face, or None if none does."""
