@@ -266,6 +266,11 @@ def _open_engine(
         check_name("engine", engine or DEFAULT_ENGINE, ENGINES)
         if isinstance(backbone, str) and not Path(backbone).suffix and not Path(backbone).exists():
             raise UnknownName("backbone", backbone, [*SIBLINGS, "a file"])
+        if backbone and Path(backbone).suffix.lower() == ".onnx":
+            raise UsageError(
+                f"{backbone} is ONNX, which is for other programs; give the file it was made from (.pt, .pth, .h5), or "
+                f"a sibling model by its name: {', '.join(SIBLINGS)}."
+            )
         head = Path(head_file) if head_file else None
         files = resolve(weights, backbone=Path(backbone) if backbone else None, head=head)
         return ENGINES[engine or DEFAULT_ENGINE](files, device=device)

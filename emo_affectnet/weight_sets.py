@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import store
-from .errors import check_name
+from .errors import MissingWeights, check_name
 from .weights import (
     CORPUS_NAMES,
     Preprocessing,
@@ -42,7 +42,13 @@ def find_bundled(part: str) -> Path:
 
 def find_published(part: str) -> Path:
     """Return the published "backbone" or head from the store, checked against the catalogue."""
-    return store.locate(f"emo-affectnet/{part}")
+    try:
+        return store.locate(f"emo-affectnet/{part}")
+    except MissingWeights as error:
+        raise MissingWeights(
+            f"The published weights are not all here: the {part} is missing. Run 'emo-affectnet weights fetch "
+            "emo-affectnet', or analyse with the bundled ones."
+        ) from error
 
 
 # Each set gives the file of its "backbone" and of the head of every corpus.

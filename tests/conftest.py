@@ -118,6 +118,17 @@ def fake_recognizer(monkeypatch: pytest.MonkeyPatch):
     return module.EmotionRecognizer()
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> "Iterator[None]":
+    """Let PyTorch use one thread: with several, sums of the same numbers come in another order."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def published_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A place for weights with files as published, of random networks."""

@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from io import StringIO
@@ -44,21 +43,16 @@ from emo_affectnet.weights import (
     write_record,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.(script|load)` is deprecated:DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:`torch.jit.(script|load)` is deprecated:DeprecationWarning"),
+]
 
 SIZE = 64  # px: small crops cost little
 PREPROCESSING = replace(PUBLISHED_PREPROCESSING, input_size=SIZE)
 ABOUT = {"license": "for science", "trained_on": ("AffectNet",)}
 SOURCES = {"TorchScript": "state dict", "state dict": "TorchScript", "ONNX": "state dict"}  # of each target
 SUFFIXES = {"state dict": ".state.pt", "TorchScript": ".pth", "ONNX": ".onnx"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

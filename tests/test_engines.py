@@ -24,7 +24,10 @@ from emo_affectnet.networks import load_backbone, load_head
 from emo_affectnet.weight_sets import Weights
 from emo_affectnet.weights import CORPUS_NAMES, PUBLISHED_PREPROCESSING, Preprocessing
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.(script|load)` is deprecated:DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:`torch.jit.(script|load)` is deprecated:DeprecationWarning"),
+]
 
 SIZE = 64  # px: small crops cost little
 ROUNDING = {"rtol": 1e-4, "atol": 1e-5}  # other batch sizes and memory layouts sum in another order
@@ -117,14 +120,6 @@ class Mute(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(2))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

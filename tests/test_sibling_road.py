@@ -256,6 +256,11 @@ def test_analyze_takes_a_sibling_by_its_name(
     ("words", "error", "sentence"),
     [
         (("--backbone", "enet_b0_9"), UnknownName, "There is no backbone named 'enet_b0_9'; choose one of: enet_b0_8_"),
+        (
+            ("--backbone", "mine.onnx"),
+            UsageError,
+            "mine.onnx is ONNX, which is for other programs; give the file it was",
+        ),
         (("--backbone", "enet_b0_7"), MissingWeights, "pickled module only, which can run code and is refused"),
         (("--backbone", NAME, "--engine", "tensorflow"), UsageError, "leave out engine"),
         (("--backbone", NAME, "--head", "RAVDESS"), UnknownName, "no head named 'RAVDESS'; choose one of: average"),

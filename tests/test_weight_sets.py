@@ -117,5 +117,7 @@ def test_the_published_set_is_read_as_published(published: None) -> None:
 def test_the_published_set_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMO_AFFECTNET_WEIGHTS", str(tmp_path / "place"))
     monkeypatch.setattr(store, "places", lambda: [tmp_path / "place"])
-    with pytest.raises(MissingWeights, match="emo-affectnet weights fetch emo-affectnet"):
+    with pytest.raises(
+        MissingWeights, match="the backbone is missing. Run 'emo-affectnet weights fetch emo-affectnet'"
+    ):
         resolve("emo-affectnet")
