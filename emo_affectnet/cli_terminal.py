@@ -22,9 +22,7 @@ PROGRESS_FRAMES = 10  # between two movements of the bar
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _FILE_OPTIONS = (
-    click.option(
-        "--backbone", metavar="NAME|FILE", help="A sibling model by name, or a file instead of the set's backbone."
-    ),
+    click.option("--backbone", metavar="NAME|FILE", help="A sibling model by its name in 'weights list', or a file."),
     click.option("--head-file", type=PATH, help="A head file instead of the set's heads."),
 )
 _RECOGNIZER_OPTIONS = (

@@ -39,7 +39,7 @@ def weights() -> None:
     """List, fetch, import and check weight files."""
 
 
-@weights.command("list")
+@weights.command("list", short_help="What there is, what is here, what each head never saw.")
 @click.option("--long", "is_long", is_flag=True, help="Also what each was trained on, and the files to get by hand.")
 def list_weights(is_long: bool) -> None:
     """Show which weights there are, which of them are here, and what each head never saw."""
@@ -111,7 +111,7 @@ def _print_terms(pages: list[str], licenses: list[str]) -> None:
     click.echo()
 
 
-@weights.command("fetch")
+@weights.command("fetch", short_help="Download files by name.")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option(
     "--mirror", "mirrors", multiple=True, metavar="URL", help="Address of a folder to ask first; may be given twice."
@@ -167,7 +167,7 @@ def _tell_failures(failures: list[str]) -> None:
         sys.exit(1)
 
 
-@weights.command("convert")
+@weights.command("convert", short_help="Turn a backbone or head into another format.")
 @click.argument("source", type=PATH, metavar="IN")
 @click.argument("target", type=PATH, metavar="OUT")
 @click.option("--video", type=PATH, help="A video whose faces are compared as well.  [default: one of the demo clips]")
@@ -195,7 +195,7 @@ def convert_weights(source: Path, target: Path, video: Path | None, trust: bool)
         click.echo("No real faces were compared: give a video of some with --video.")
 
 
-@weights.command("verify")
+@weights.command("verify", short_help="Check every file that is here.")
 def verify_weights() -> None:
     """Check every weight file that is here: the bundled ones by their records, the others by their known hashes."""
     failures = []
@@ -220,7 +220,7 @@ _MEANINGS = {
 }
 
 
-@weights.command("import")
+@weights.command("import", short_help="Take in a file that was downloaded by hand.")
 @click.argument("file", type=PATH)
 @click.option(
     "--trust", is_flag=True, help="Vouch for a file that can run code (TorchScript, ONNX): its hash is pinned."
