@@ -179,11 +179,12 @@ def analyze(
         )
     inputs, _ = find_inputs(paths)
     reader = recognizer()
+    adaptive = AdaptiveReader(reader, read_thresholds(thresholds)) if thresholds else None
     _prepare_folder(save)
     with ExitStack() as stack:
         read = functools.partial(analyze_one, recognizer=reader, save=save, faces=faces, formats=formats)
-        if thresholds:
-            read = functools.partial(judge_one, reader=AdaptiveReader(reader, read_thresholds(thresholds)))
+        if adaptive:
+            read = functools.partial(judge_one, reader=adaptive)
         elif features:
             read = functools.partial(read, features=stack.enter_context(_open_features(features, reader)))
         outcomes: list[Outcome] = []

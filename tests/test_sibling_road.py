@@ -20,7 +20,7 @@ from emo_affectnet.catalogue import CATALOGUE
 from emo_affectnet.cli import main, run
 from emo_affectnet.emotions import EMOTION_NAMES
 from emo_affectnet.engines import normalize_crops
-from emo_affectnet.errors import MissingWeights, UnknownName, UsageError
+from emo_affectnet.errors import CorruptWeights, MissingWeights, UnknownName, UsageError
 from emo_affectnet.faces import crop
 from emo_affectnet.feature_files import read_features
 from emo_affectnet.reports import COLUMNS, read_csv
@@ -224,6 +224,20 @@ def test_what_an_adaptive_analysis_cannot_give_is_refused(fake_recognizer, tmp_p
         analyze(
             [tmp_path], save=tmp_path, recognizer=lambda: fake_recognizer, faces="all", thresholds=thresholds
         )  # fmt: skip
+
+
+def test_a_file_that_holds_no_thresholds_leaves_nothing_behind(
+    fake_recognizer, make_video: MakeVideo, tmp_path: Path
+) -> None:
+    (tmp_path / "none.json").write_text("{}")
+    with pytest.raises(CorruptWeights, match="should be adaptive thresholds"):
+        analyze(
+            [make_video("a.mp4")],
+            save=tmp_path / "report",
+            recognizer=lambda: fake_recognizer,
+            thresholds=tmp_path / "none.json",
+        )
+    assert not (tmp_path / "report").exists()
 
 
 def test_the_bundled_thresholds_are_for_the_bundled_backbone(tmp_path: Path) -> None:
