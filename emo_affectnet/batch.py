@@ -236,11 +236,9 @@ def analyze_one(
         reported = len(timelines) if faces == "all" else 1
         write_reports(timelines[:reported], save / source.name, formats)
         if features:
-            width = recognizer.engine.feature_width
-            _add_features(features, reading, name=source.name, width=width)
+            _add_features(features, reading, name=source.name)
     except Exception as error:  # one video must not cost the others, whatever a decoder or detector makes of it
-        message = describe_failure(source, error)
-        return Outcome(source.label, "error", seconds=time.monotonic() - started, message=message)
+        return _fail(source, error, started=started)
     outcome = summarize(timelines, file=source.label, seconds=time.monotonic() - started)
     return _note_what_is_missing(outcome, source, info)
 
@@ -252,12 +250,11 @@ def judge_one(source: Input, reader: AdaptiveReader, *, on_progress: Progress = 
     """
     started = time.monotonic()
     try:
-        info = probe(source.path)
         result = reader.predict(source.path)
         on_progress(result.samples_used, result.samples_in_all)
     except Exception as error:  # as above
-        message = describe_failure(source, error)
-        return Outcome(source.label, "error", seconds=time.monotonic() - started, message=message)
+        return _fail(source, error, started=started)
+    info = result.video
     outcome = Outcome(
         source.label,
         "no_face",
@@ -272,6 +269,12 @@ def judge_one(source: Input, reader: AdaptiveReader, *, on_progress: Progress = 
         probabilities = tuple(result.probabilities.tolist())
         outcome = replace(outcome, status="ok", emotion=result.emotion.name, probabilities=probabilities, message=None)
     return _note_what_is_missing(outcome, source, info)
+
+
+def _fail(source: Input, error: Exception, *, started: float) -> Outcome:
+    """Return the row of a video that was begun at `started` s and failed."""
+    message = describe_failure(source, error)
+    return Outcome(source.label, "error", seconds=time.monotonic() - started, message=message)
 
 
 def _note_what_is_missing(outcome: Outcome, source: Input, info: VideoInfo) -> Outcome:
@@ -291,7 +294,7 @@ def _open_features(path: Path, recognizer: EmotionRecognizer) -> FeatureWriter:
     return FeatureWriter(path, origin=origin, settings=recognizer.settings)
 
 
-def _add_features(writer: FeatureWriter, reading: Reading, *, name: str, width: int) -> None:
+def _add_features(writer: FeatureWriter, reading: Reading, *, name: str) -> None:
     """Add the features of everyone in a video; who reads them chooses."""
     tracks = reading.tracks
     writer.add(
@@ -301,7 +304,9 @@ def _add_features(writer: FeatureWriter, reading: Reading, *, name: str, width: 
             times=np.concatenate([np.empty(0), *(track.times for track in tracks)]),
             people=np.repeat([track.track_id for track in tracks], [len(track) for track in tracks]).astype(np.int64),
             boxes=np.concatenate([np.empty((0, 4), np.float32), *(track.boxes for track in tracks)]),
-            features=np.concatenate([np.empty((0, width), np.float32), *(track.features for track in tracks)]),
+            features=np.concatenate(
+                [np.empty((0, writer.origin.width), np.float32), *(track.features for track in tracks)]
+            ),
         )
     )
 

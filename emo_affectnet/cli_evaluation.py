@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from .cli_terminal import PATH, print_table
+from .cli_terminal import ENGINE_NAMES, PATH, print_table
 from .cli_training import (
     CACHE_OPTIONS,
     STUDY_OPTIONS,
@@ -158,7 +158,7 @@ def compare(a: Path, b: Path) -> None:
 _ENGINES = click.option(
     "--engine",
     "engines",
-    type=click.Choice(("torch", "tensorflow")),
+    type=click.Choice(ENGINE_NAMES),
     multiple=True,
     default=("torch",),
     show_default=True,

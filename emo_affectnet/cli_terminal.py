@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PATH = click.Path(path_type=Path)
 HELP = {"help_option_names": ["-h", "--help"]}
 EXTRA_TRAIN = ("sklearn", "scipy")  # what only training and evaluation need
+ENGINE_NAMES = ("torch", "tensorflow")  # written out, because the registry loads heavy packages
 PROGRESS_FRAMES = 10  # between two movements of the bar
 
 
@@ -52,7 +53,7 @@ _RECOGNIZER_OPTIONS = (
     ),
     click.option(
         "--engine",
-        type=click.Choice(("torch", "tensorflow")),
+        type=click.Choice(ENGINE_NAMES),
         help="What runs the network; tensorflow runs the original Keras graph.  [default: torch]",
     ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),

@@ -34,7 +34,7 @@ from .errors import EngineUnavailable, UsageError, VideoError, WrongArchitecture
 from .faces import DETECTORS, crop
 from .files import whole_file
 from .models import LSTMHead, ResNet50
-from .networks import load_backbone, load_classifier, load_head, read_backbone, read_tensors
+from .networks import load_backbone, load_classifier, load_head, read_backbone, read_head
 from .timeline import WINDOW, sample_frames
 from .video import probe, read_frames
 from .weights import (
@@ -204,9 +204,8 @@ def _classify(network: ResNet50, features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _open_head(path: Path) -> tuple[LSTMHead, Compute]:
-    head = LSTMHead().eval()
-    head.load_state_dict(read_tensors(path, kind="head"))
-    classify = load_head(path)
+    head = read_head(path)
+    classify = load_head(path) if sniff_format(path) == "TorchScript" else head
     return head, lambda x: (classify(x),)
 
 

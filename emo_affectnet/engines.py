@@ -10,7 +10,7 @@ import numpy.typing as npt
 from .emotions import Emotion
 from .errors import EngineUnavailable, UsageError, WrongArchitecture
 from .faces import silent_errors
-from .networks import load_head, open_backbone, read_tensors
+from .networks import load_head, open_backbone, read_backbone, read_head
 from .timeline import WINDOW
 from .weight_sets import Weights
 from .weights import FEATURES, UNSCALED, Preprocessing, sniff_format
@@ -196,19 +196,21 @@ def open_keras_backbone(path: Path, *, input_size: int) -> Any:
         WeightsError: the file is damaged, or another network's.
     """
     graph = _import_graph()
-    return _fill_graph(graph.build_backbone(input_size), path, kind="backbone", fill=graph.fill_backbone)
+    return _fill_graph(graph.build_backbone(input_size), path, read=read_backbone, fill=graph.fill_backbone)
 
 
 def _open_keras_head(path: Path) -> Any:
     graph = _import_graph()
-    return _fill_graph(graph.build_head(), path, kind="head", fill=graph.fill_head)
+    return _fill_graph(graph.build_head(), path, read=read_head, fill=graph.fill_head)
 
 
-def _fill_graph(model: Any, path: Path, *, kind: str, fill: Callable[[Any, dict[str, Floats]], None]) -> Any:
+def _fill_graph(
+    model: Any, path: Path, *, read: Callable[[Path], Any], fill: Callable[[Any, dict[str, Floats]], None]
+) -> Any:
     if sniff_format(path) == "Keras":
         _import_graph().load_file(model, path)
     else:
-        fill(model, {name: tensor.numpy() for name, tensor in read_tensors(path, kind=kind).items()})
+        fill(model, {name: tensor.numpy() for name, tensor in read(path).state_dict().items()})
     return model
 
 

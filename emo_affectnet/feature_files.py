@@ -21,7 +21,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePath
 from types import TracebackType
 from typing import IO, Any
@@ -143,7 +143,7 @@ class FeatureWriter:
         self._is_whole: dict[str, bool] = {}  # by name, in order
 
     def __enter__(self) -> "FeatureWriter":
-        with self._tell_errors(), ExitStack() as stack:
+        with tell_unwritable(self.path), ExitStack() as stack:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             partial = stack.enter_context(whole_file(self.path))
             self._archive = stack.enter_context(zipfile.ZipFile(partial, "w"))
@@ -157,7 +157,7 @@ class FeatureWriter:
             with suppress(OSError):  # which would hide the error that came first
                 self._stack.__exit__(kind, error, trace)
             return
-        with self._tell_errors(), self._stack:
+        with tell_unwritable(self.path), self._stack:
             if not all(self._is_whole.values()):
                 raise ReportError(f"{self.path} was not written: a video in it is incomplete. Run it again.")
             write_document(self._archive, self._document())
@@ -171,27 +171,19 @@ class FeatureWriter:
             width = video.features.shape[1]
             raise UsageError(f"{name}: expected {self.origin.width} features of each face, not {width}.")
         self._is_whole[name] = False
-        with self._tell_errors():
+        with tell_unwritable(self.path):
             for entry in ARRAYS:
                 write_array(self._archive, f"{name}/{entry}", getattr(video, entry))
         self._is_whole[name] = True
 
     def _document(self) -> dict[str, Any]:
-        origin = self.origin
         return {
             "format": FORMAT,
             "version": __version__,
-            "backbone": origin.backbone,
-            "sha256": origin.sha256,
-            "width": origin.width,
+            **asdict(self.origin),
             "settings": self.settings,
             "names": list(self._is_whole),
         }
-
-    @contextmanager
-    def _tell_errors(self) -> Iterator[None]:
-        with tell_unwritable(self.path):
-            yield
 
 
 def _entry_name(name: str) -> str:
@@ -251,7 +243,7 @@ def read_features(path: Path) -> FeatureFile:
         document = read_document(archive, FORMAT)
         file = FeatureFile(
             path=path,
-            origin=Origin(str(document["backbone"]), document["sha256"], int(document["width"])),
+            origin=read_origin(document),
             names=tuple(map(str, document["names"])),
             settings={str(key): str(value) for key, value in document["settings"].items()},
             version=str(document["version"]),
@@ -291,6 +283,15 @@ def read_document(archive: zipfile.ZipFile, expected: str) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("format") != expected:
         raise ValueError(f"its {META} is not of the format {expected!r}")
     return document
+
+
+def read_origin(document: Mapping[str, Any]) -> Origin:
+    """Return the network that the text of an archive names.
+
+    Raises:
+        KeyError, ValueError, TypeError, UsageError: it names none.
+    """
+    return Origin(str(document["backbone"]), document["sha256"], int(document["width"]))
 
 
 def read_array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:

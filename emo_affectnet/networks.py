@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .emotions import Emotion
 from .errors import CorruptWeights, WrongArchitecture
+from .keras_files import read_backbone_arrays, read_head_arrays
 from .store import check_trust
 from .timeline import WINDOW
 from .weights import FEATURES, PUBLISHED_PREPROCESSING, sniff_format
@@ -18,7 +19,7 @@ from .weights import FEATURES, PUBLISHED_PREPROCESSING, sniff_format
 if TYPE_CHECKING:
     import torch
 
-    from .models import ResNet50
+    from .models import LSTMHead, ResNet50
 
     TensorFunction = Callable[[torch.Tensor], torch.Tensor]
 
@@ -63,32 +64,17 @@ def _read_keras(path: Path, *, kind: str) -> "dict[str, torch.Tensor]":
     """Return the state dict that a Keras file amounts to; Keras does not count batches."""
     import torch
 
-    from .keras_files import read_backbone_arrays, read_head_arrays
-
     read = {"backbone": read_backbone_arrays, "head": read_head_arrays}[kind]
     state = {name: torch.from_numpy(array) for name, array in read(path).items()}
     norms = [name.removesuffix("running_mean") for name in state if name.endswith("running_mean")]
     return state | {f"{norm}num_batches_tracked": torch.tensor(0) for norm in norms}
 
 
-def read_tensors(path: Path, *, kind: str) -> "dict[str, torch.Tensor]":
-    """Return the float32 state dict of a "backbone" or "head" from any kind of file.
-
-    Raises:
-        WeightsError: the file is damaged, or another network's.
-    """
-    from .models import LSTMHead, ResNet50
-
-    network = ResNet50() if kind == "backbone" else LSTMHead()
-    _fill(network, path, kind=kind)
-    return network.state_dict()
-
-
 def _read_state(path: Path, *, kind: str) -> "dict[str, torch.Tensor]":
     file_format = sniff_format(path)
     if file_format == "Keras":
         return _read_keras(path, kind=kind)
-    return _read_script_state(path) if file_format == "TorchScript" else _read_state_dict(path)
+    return _read_script(path, device="cpu").state_dict() if file_format == "TorchScript" else _read_state_dict(path)
 
 
 def _fill(network: "torch.nn.Module", path: Path, *, kind: str) -> None:
@@ -138,10 +124,6 @@ def _read_script(path: Path, *, device: str) -> "torch.jit.ScriptModule":
     return script
 
 
-def _read_script_state(path: Path) -> "dict[str, torch.Tensor]":
-    return dict(_read_script(path, device="cpu").state_dict())
-
-
 def read_backbone(path: Path) -> "ResNet50":
     """Return the backbone, in float32 and evaluation mode, filled from any kind of file.
 
@@ -153,6 +135,19 @@ def read_backbone(path: Path) -> "ResNet50":
     network = ResNet50()
     _fill(network, path, kind="backbone")
     return network
+
+
+def read_head(path: Path) -> "LSTMHead":
+    """Return the head, in float32 and evaluation mode, filled from any kind of file.
+
+    Raises:
+        WeightsError: the file is damaged, or another network's.
+    """
+    from .models import LSTMHead
+
+    head = LSTMHead()
+    _fill(head, path, kind="head")
+    return head
 
 
 def _describe_output(function: "Callable[[torch.Tensor], Any]", x: "torch.Tensor") -> "tuple[str, torch.Tensor | None]":
@@ -270,12 +265,8 @@ def load_head(path: Path, *, device: str = "cpu") -> "TensorFunction":
     """
     import torch
 
-    from .models import LSTMHead
-
     if sniff_format(path) != "TorchScript":
-        head = LSTMHead()
-        _fill(head, path, kind="head")
-        return head.to(torch.device(device))
+        return read_head(path).to(torch.device(device))
     script = _read_script(path, device=device)
     came, probe = _describe_output(script, torch.zeros(1, WINDOW, FEATURES, device=device))
     if probe is None or probe.shape != (1, len(Emotion)) or abs(float(probe.sum()) - 1) > 1e-3:

@@ -10,7 +10,7 @@ could run code, and is bound to the version of scikit-learn that wrote it.
 
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from ..feature_files import (
     open_archive,
     read_array,
     read_document,
+    read_origin,
     tell_unwritable,
     write_array,
     write_document,
@@ -222,15 +223,12 @@ def save_classifier(classifier: Classifier, path: Path) -> None:
     Raises:
         ReportError: it cannot be written.
     """
-    origin = classifier.origin
     document = {
         "format": FORMAT,
         "version": __version__,
         "recipe": classifier.recipe,
         "settings": dict(classifier.settings),
-        "backbone": origin.backbone,
-        "sha256": origin.sha256,
-        "width": origin.width,
+        **asdict(classifier.origin),
     }
     with tell_unwritable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -250,7 +248,7 @@ def load_classifier(path: Path) -> Classifier:
         document = read_document(archive, FORMAT)
         classifier = Classifier(
             recipe=str(document["recipe"]),
-            origin=Origin(str(document["backbone"]), document["sha256"], int(document["width"])),
+            origin=read_origin(document),
             features=read_array(archive, "features"),
             labels=tuple(map(str, read_array(archive, "labels"))),
             settings=dict(document["settings"]),

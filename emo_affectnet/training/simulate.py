@@ -16,9 +16,8 @@ import numpy as np
 
 from ..emotions import Emotion
 from ..errors import CorpusError, check_name
-from ..models import FEATURES
 from ..timeline import SAMPLE_HZ, Booleans, Doubles, Floats, Integers
-from ..weights import CORPUS_NAMES
+from ..weights import CORPUS_NAMES, FEATURES
 from .features import ClipFeatures, CorpusFeatures
 
 VISIBLE = 0.2  # intensity under which a sample counts as Neutral

@@ -30,7 +30,7 @@ from ..errors import CorpusError, CorruptWeights, MissingWeights, UsageError, Vi
 from ..files import whole_file
 from ..seeking import FrameIndex, index_frames, read_frames_at
 from ..timeline import Doubles, Floats, Integers, Timeline, sample_frames
-from ..video import FilePath, Frame, Image, probe
+from ..video import FilePath, Frame, Image, VideoInfo, probe
 from ..weights import hash_file
 
 STRIDES = (16, 4, 1)  # samples at 5 Hz: every 3.2 s, every 0.8 s, all
@@ -236,6 +236,7 @@ class AdaptiveResult:
     stride: int  # samples
     samples_used: int
     samples_in_all: int  # of the finest level
+    video: VideoInfo
 
     @property
     def share(self) -> float:
@@ -284,6 +285,7 @@ class AdaptiveReader:
             stride=decision.stride,
             samples_used=samples.used,
             samples_in_all=len(finest),
+            video=samples.info,
         )
 
 
@@ -292,7 +294,9 @@ class _Samples:
 
     def __init__(self, judge: Judge, video: FilePath) -> None:
         self._judge, self._video = judge, video
-        self._index, self._times = _list_samples(video)
+        self.info = probe(video)
+        self._index = index_frames(video)
+        self._times = _list_times(self._index, self.info)
         self._judged: dict[int, Floats | None] = {}  # by sample
         self._is_whole = False  # whether the whole video was read
 
@@ -321,12 +325,11 @@ class _Samples:
         return np.mean(found, axis=0, dtype=np.float64) if found else None
 
 
-def _list_samples(video: FilePath) -> tuple[FrameIndex, Doubles]:
-    """Return the index of a video and the times, s, of the samples that the road would look at."""
-    info, index = probe(video), index_frames(video)
+def _list_times(index: FrameIndex, info: VideoInfo) -> Doubles:
+    """Return the times, s, of the samples that the road would look at."""
     unseen = np.zeros((1, 1, 3), np.uint8)
     frames = (Frame(number, time, unseen) for number, time in enumerate(index.times.tolist()))
-    return index, np.array([frame.time for frame in sample_frames(frames, info)])
+    return np.array([frame.time for frame in sample_frames(frames, info)])
 
 
 @dataclass(frozen=True)
