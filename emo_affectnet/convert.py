@@ -14,27 +14,27 @@ Source and target run on the same input and may differ by `TOLERANCE`. A Keras f
 """
 
 import json
-import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .emotions import EMOTION_NAMES
 from .engines import Floats, Images, normalize_crops
-from .errors import EngineUnavailable, UsageError, VideoError, WrongArchitecture
+from .errors import UsageError, VideoError, WrongArchitecture
 from .faces import DETECTORS, crop
 from .files import whole_file
 from .models import LSTMHead, ResNet50
 from .networks import load_backbone, load_classifier, load_head, read_backbone, read_head
+from .onnx_graph import build_backbone, build_head
 from .timeline import WINDOW, sample_frames
 from .video import probe, read_frames
 from .weights import (
@@ -51,7 +51,6 @@ from .weights import (
 )
 
 TOLERANCE = 1e-4  # of probabilities, and of features as a share of the largest
-OPSET = 18  # the lowest that PyTorch's exporter writes without a conversion
 TARGET_FORMATS = {".pt": "state dict", ".pth": "TorchScript", ".onnx": "ONNX"}
 BATCH = 32  # crops at once
 MEASURED = ("filename", "sha256", "size")  # the fields of a record that its file tells
@@ -96,7 +95,6 @@ def convert(source: Path, target: Path, *, faces: Callable[[Preprocessing], Imag
     Raises:
         UsageError: the target is the source, or has no known suffix, or its record would take another's place; ONNX
             as source; crops that do not fit.
-        EngineUnavailable: a package that writes ONNX is missing.
         WeightsError: the source is damaged, or another network's, or the target would not compute the same.
     """
     target_format = _choose_format(source, target)
@@ -136,7 +134,7 @@ def read_faces(video: Path, preprocessing: Preprocessing, *, limit: int = BATCH)
 
 
 def _choose_format(source: Path, target: Path) -> str:
-    """Return the target's format, if both places and the installed packages allow the conversion."""
+    """Return the target's format, if both places allow the conversion."""
     if target.suffix not in TARGET_FORMATS:
         known = ", ".join(f"{suffix} ({format})" for suffix, format in TARGET_FORMATS.items())
         raise UsageError(f"{target} should end in one of {known}; give it the suffix of the format that you want.")
@@ -145,12 +143,6 @@ def _choose_format(source: Path, target: Path) -> str:
     if target.is_dir():
         raise UsageError(f"{target} should be the file to write, but it is a folder; give a file's name.")
     _refuse_to_share_a_record(source, target)
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
-    if target.suffix == ".onnx" and missing:
-        raise EngineUnavailable(
-            f"Writing and checking {target.name} needs {' and '.join(missing)}, not installed here; "
-            "pip install 'emo-affectnet[onnx]'."
-        )
     return TARGET_FORMATS[target.suffix]
 
 
@@ -323,38 +315,12 @@ def _draw_example(source: _Source) -> Tensor:
     return torch.zeros((2, WINDOW, FEATURES) if source.kind == "head" else (2, 3, size, size))
 
 
-class _FeaturesAndLogits(nn.Module):
-    """A backbone with both of its outputs."""
-
-    def __init__(self, network: ResNet50) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (B, 3, S, S) to features (B, 512) and logits (B, 7)."""
-        features = self.network.features(x)
-        return features, self.network.fc2(features)
-
-
 def _write_onnx(source: _Source, path: Path) -> None:
-    network = source.network
-    is_head = isinstance(network, LSTMHead)
-    with _quiet():
-        program = torch.onnx.export(
-            network if isinstance(network, LSTMHead) else _FeaturesAndLogits(network).eval(),
-            (_draw_example(source),),
-            input_names=["windows" if is_head else "input"],
-            output_names=["probabilities"] if is_head else ["features", "logits"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    for node in program.model.graph:
-        node.metadata_props.clear()  # where this computer keeps its Python files
-    program.model.metadata_props.update(_list_metadata(source))
-    program.save(path, external_data=False)
+    state = {name: tensor.numpy() for name, tensor in source.network.state_dict().items()}
+    is_head = source.kind == "head"
+    model = build_head(state) if is_head else build_backbone(state, input_size=source.preprocessing.input_size)
+    onnx.helper.set_model_props(model, _list_metadata(source))
+    onnx.save(model, path)
 
 
 def _list_metadata(source: _Source) -> dict[str, str]:
@@ -383,12 +349,9 @@ def _run_onnx(source: _Source, path: Path) -> Run:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep PyTorch's exporters from talking of their own future and of packages that are not needed."""
-    log = logging.getLogger("torch.onnx")
-    with warnings.catch_warnings(), ExitStack() as stack:
+    """Keep PyTorch from talking of the future of TorchScript."""
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        stack.callback(log.setLevel, log.level)
-        log.setLevel(logging.ERROR)
         yield
 
 

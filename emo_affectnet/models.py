@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .emotions import Emotion
-from .weights import FEATURES
+from .weights import BATCH_NORM_EPSILON, FEATURES
 
-BATCH_NORM_EPSILON = 1e-3  # Keras default; PyTorch's is 1e-5
 BATCH_NORM_MOMENTUM = 0.01  # Keras calls the same setting 0.99
 
 

@@ -22,6 +22,7 @@ ENSEMBLE = "ensemble"  # the mean over all heads
 AVERAGE = "average"  # no head: single faces, averaged over time
 HEAD_NAMES = (*CORPUS_NAMES, ENSEMBLE, AVERAGE)
 FEATURES = 512  # of a face, by the study's backbone; what its heads read
+BATCH_NORM_EPSILON = 1e-3  # of every batch norm in the backbone: Keras' default; PyTorch's is 1e-5
 CHANNELS = ("RGB", "BGR", "grey")  # grey: luma, three times
 INTERPOLATIONS = ("area", "nearest", "linear")
 UNSCALED = (1.0, 1.0, 1.0)
@@ -94,6 +95,13 @@ def bundled_folder() -> Path:
     package = Path(__file__).resolve().parent
     installed = package / "bundled"
     return installed if installed.is_dir() else package.parent / "weights" / "bundled"
+
+
+def demo_folder() -> Path:
+    """Return the folder of the demo clips: inside an installed package, or in the checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "demo"
+    return installed if installed.is_dir() else package.parent / "video"
 
 
 def bundled_hashes() -> set[str]:
