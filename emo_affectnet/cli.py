@@ -103,22 +103,21 @@ def _analyze(
     **recognizer_settings: Any,
 ) -> None:
     from . import batch
-    from .recognizer import EmotionRecognizer
 
     if thresholds and not adaptive:
         raise UsageError("--thresholds belongs to --adaptive, which was not given.")
     inputs, passed_over = batch.find_inputs(paths)
-    with progress_bars(total=len(inputs)) as (on_progress, on_finished):
+    with progress_bars(total=len(inputs)) as bars:
         outcomes = batch.analyze(
             paths,
             save=save,
-            recognizer=functools.partial(EmotionRecognizer, **recognizer_settings),
+            recognizer=functools.partial(bars.open_recognizer, **recognizer_settings),
             faces=faces,
             formats=formats,
             features=features,
             thresholds=(thresholds or bundled_thresholds()) if adaptive else None,
-            on_progress=on_progress,
-            on_outcome=lambda outcome: on_finished(_describe(outcome)),
+            on_progress=bars.on_progress,
+            on_outcome=lambda outcome: bars.on_finished(_describe(outcome)),
         )
     _tell_outcomes(outcomes, passed_over, save=save, is_adaptive=adaptive)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from .cli_terminal import ENGINE_NAMES, PATH, print_table
+from .cli_terminal import ENGINE_NAMES, PATH, PRECISION_NAMES, print_table
 from .cli_training import (
     CACHE_OPTIONS,
     STUDY_OPTIONS,
@@ -164,6 +164,15 @@ _ENGINES = click.option(
     show_default=True,
     help="What runs them; may be given twice, to compare: tensorflow runs the original Keras graph.",
 )
+_PRECISIONS = click.option(
+    "--precision",
+    "precisions",
+    type=click.Choice(PRECISION_NAMES),
+    multiple=True,
+    default=("fp32",),
+    show_default=True,
+    help="In which they compute; may be given twice, to compare.",
+)
 
 
 @evaluate.command("faces")
@@ -175,6 +184,7 @@ _ENGINES = click.option(
     "--backbone", "backbones", type=PATH, multiple=True, help="Backbones to score.  [default: the bundled one]"
 )
 @_ENGINES
+@_PRECISIONS
 @click.option("--save", type=PATH, help="Picture of the confusion matrices to write.")
 def evaluate_faces(root: Path, corpus: str, **options: Any) -> None:
     """Score backbones on the labelled faces in the folder ROOT: the seven emotions, one view of each face."""
@@ -187,6 +197,7 @@ def evaluate_faces(root: Path, corpus: str, **options: Any) -> None:
     "--backbone", "backbones", type=PATH, multiple=True, help="Backbones to score.  [default: the bundled one]"
 )
 @_ENGINES
+@_PRECISIONS
 @click.option("--save", type=PATH, help="Picture of the confusion matrices to write.")
 def evaluate_affectnet(root: Path, **options: Any) -> None:
     """Score backbones on the 3,500 validation images of AffectNet in the folder ROOT, as the study did.
@@ -207,6 +218,7 @@ def _evaluate_faces(
     split: str | None,
     backbones: tuple[Path, ...],
     engines: tuple[str, ...],
+    precisions: tuple[str, ...],
     save: Path | None,
 ) -> int:
     """Return how many faces were scored."""
@@ -217,9 +229,10 @@ def _evaluate_faces(
     found = scan(corpus, root, read_policies(policies))
     problems: list[Problem] = []
     scores = []
-    for path, engine in product(backbones or (resolve_backbone(),), engines):
+    for path, engine, precision in product(backbones or (resolve_backbone(),), engines, precisions):
         problems.clear()
-        scores.append(evaluate(path, open_images(found, split=split, tell=problems.append), engine=engine))
+        images = open_images(found, split=split, tell=problems.append)
+        scores.append(evaluate(path, images, engine=engine, precision=precision))
     _tell_faces(f"{corpus}, {split or 'all splits'}", scores, save)
     tell_problems([*found.problems, *problems])
     return scores[0].scores.count

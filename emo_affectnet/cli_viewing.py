@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .cli_terminal import HELP, PATH, Command, progress_bars, recognizer_options
+from .cli_terminal import HELP, PATH, Command, open_recognizer, progress_bars, recognizer_options
 
 if TYPE_CHECKING:
     from .viewing import Made
@@ -70,18 +70,17 @@ def _annotate(
     **recognizer_settings: Any,
 ) -> None:
     from . import batch, viewing
-    from .recognizer import EmotionRecognizer
 
-    with progress_bars(total=len(batch.find_inputs(paths)[0])) as (on_progress, on_finished):
+    with progress_bars(total=len(batch.find_inputs(paths)[0])) as bars:
         results = viewing.annotate(
             paths,
             report=report,
             save=save,
-            recognizer=partial(EmotionRecognizer, confidence=confidence, **recognizer_settings),
+            recognizer=partial(bars.open_recognizer, confidence=confidence, **recognizer_settings),
             style=style,
             confidence=confidence,
-            on_progress=on_progress,
-            on_made=lambda made: on_finished(_describe(made)),
+            on_progress=bars.on_progress,
+            on_made=lambda made: bars.on_finished(_describe(made)),
         )
     _tell(results, "annotated videos", save)
 
@@ -115,17 +114,16 @@ def _tell(results: "list[Made]", what: str, save: Path) -> None:
 def report(paths: tuple[Path, ...], report: Path, save: Path | None, picture: str, **recognizer_settings: Any) -> None:
     """Make a page to open in a browser for each video, from files and folders; what has no report is analysed first."""
     from . import batch, viewing
-    from .recognizer import EmotionRecognizer
 
-    with progress_bars(total=len(batch.find_inputs(paths)[0])) as (on_progress, on_finished):
+    with progress_bars(total=len(batch.find_inputs(paths)[0])) as bars:
         results = viewing.write_pages(
             paths,
             report=report,
             save=save or report,
-            recognizer=partial(EmotionRecognizer, **recognizer_settings),
+            recognizer=partial(bars.open_recognizer, **recognizer_settings),
             picture=picture,
-            on_progress=on_progress,
-            on_made=lambda made: on_finished(_describe(made)),
+            on_progress=bars.on_progress,
+            on_made=lambda made: bars.on_finished(_describe(made)),
         )
     _tell(results, "pages", save or report)
 
@@ -183,12 +181,11 @@ def _live(
 ) -> None:
     from .camera import open_source
     from .live import run_live
-    from .recognizer import EmotionRecognizer
     from .window import check_display
 
     if show_window:
         check_display()  # before the networks take their time to load
-    recognizer = EmotionRecognizer(**recognizer_settings)
+    recognizer = open_recognizer(**recognizer_settings)
     number = 0 if camera is None and source is None else camera
     with open_source(camera=number, source=source) as opened:  # last, or its frames would wait for the networks
         summary = run_live(

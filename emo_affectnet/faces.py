@@ -225,7 +225,8 @@ def describe_look(image: Image, box: Box) -> Floats:
     """
     x1, y1, x2, y2 = box
     margin_x, margin_y = (x2 - x1) // 4, (y2 - y1) // 4
-    patch = image[max(y1 - margin_y, 0) : y2 + margin_y, max(x1 - margin_x, 0) : x2 + margin_x]
+    step = max(min(x2 - x1, y2 - y1) // 96, 1)  # a look needs few of the pixels of a large face
+    patch = image[max(y1 - margin_y, 0) : y2 + margin_y : step, max(x1 - margin_x, 0) : x2 + margin_x : step]
     colours = cv2.cvtColor(cv2.resize(patch, (48, 48), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
     # Faces fill the middle half of the a and b axes.
     counts = cv2.calcHist([colours], [0, 1, 2], None, [6, 16, 16], [0, 256, 64, 192, 64, 192])

@@ -4,8 +4,10 @@
 to its last with one batch of crops in memory; only features are kept. A `Stream` keeps the last few of each person.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__, store
-from .engines import DEFAULT_ENGINE, ENGINES, Engine
+from .engines import Engine, open_engine
 from .errors import UnknownName, UsageError, check_name
 from .faces import DETECTORS, FaceTracker, Floats, Image, Sighting, View, box_area, crop, is_person
 from .stream import Stream
@@ -33,13 +35,14 @@ from .timeline import (
     slide,
     split_at_gaps,
 )
-from .video import Frame, VideoInfo, probe, read_frames
+from .video import Frame, VideoInfo, prefetch, probe, read_frames
 from .weight_sets import resolve
 from .weights import AVERAGE, ENSEMBLE, hash_file
 from .zoo.engagement import ENGAGEMENT_FEATURES, ENGAGEMENT_WINDOW, EngagementHead, spread_engagement
 from .zoo.hsemotion import SIBLINGS, UNAVAILABLE, open_sibling
 
 BATCH_SIZE = 32  # crops embedded at once
+DECODED = 4  # frames decoded ahead
 SMOOTHING = 2.0  # s over which single faces are averaged, as long as a window
 ENGAGEMENT = "engagement"  # the column: probability of being engaged
 ENGAGEMENT_HZ = 30  # samples per second at most; the network learned from every frame of such videos
@@ -67,7 +70,9 @@ class EmotionRecognizer:
     and `head_file` a file in the place of the heads. `head` is a corpus, for the head that never saw it, "ensemble" for
     the mean over all, or "average" for single faces by the backbone's own last layer, averaged over `smoothing` s,
     which is all that a sibling has. `engagement` looks at 30 frames per second for a further column. `confidence` is
-    the detector's threshold, 0-1; None leaves each detector its own. `trust` vouches for the given files.
+    the detector's threshold, 0-1; None leaves each detector its own. `engine`, `precision`, `device` and `threads` say
+    what runs the network, see `engines.open_engine`, and `on_prepare` hears of the making of an int8 network. `trust`
+    vouches for the given files.
 
     Raises:
         UnknownName: a weight set, head, detector or engine that does not exist.
@@ -87,8 +92,11 @@ class EmotionRecognizer:
         detector: str = "short-range",
         confidence: float | None = None,
         engine: str | None = None,
+        precision: str = "fp32",
         device: str = "auto",
+        threads: int | None = None,
         trust: bool = False,
+        on_prepare: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         check_name("detector", detector, DETECTORS)
         if confidence is not None and not 0 < confidence <= 1:
@@ -97,7 +105,16 @@ class EmotionRecognizer:
             for file in (backbone, head_file):
                 if file is not None and str(file) not in SIBLINGS | UNAVAILABLE:
                     store.trust(Path(file))
-        self.engine = _open_engine(backbone, weights=weights, head_file=head_file, engine=engine, device=device)
+        self.engine = _open_engine(
+            backbone,
+            weights=weights,
+            head_file=head_file,
+            engine=engine,
+            precision=precision,
+            device=device,
+            threads=threads,
+            on_prepare=on_prepare,
+        )
         self.preprocessing = self.engine.preprocessing
         self.head = _pick_head(head, self.engine.heads)
         self.heads = (AVERAGE,) if self.head == AVERAGE else self.engine.heads
@@ -116,6 +133,7 @@ class EmotionRecognizer:
             "emo_affectnet": __version__,
             "backbone": f"{self.engine.backbone.name}, SHA-256 {hash_file(self.engine.backbone)[:16]}",
             "head": head,
+            "engine": f"{self.engine.name}, {self.engine.precision}",
             "detector": self.detector,
             "detector threshold": confidence,
         }
@@ -224,16 +242,21 @@ class EmotionRecognizer:
         def note_times() -> Iterator[Frame]:
             for frame in read_frames(info.path):
                 times.append(frame.time)
-                on_progress(len(times), info.frame_count)
                 yield frame
 
-        def note_samples() -> Iterator[Frame]:
-            for frame in sample_frames(note_times(), info, hz=self.sample_hz):
+        def decode() -> Generator[Frame, None, None]:
+            yield from sample_frames(note_times(), info, hz=self.sample_hz)
+
+        def note_samples(decoded: Iterable[Frame]) -> Iterator[Frame]:
+            for frame in decoded:
                 samples.append(frame.index)
+                on_progress(frame.index + 1, info.frame_count)
                 yield frame
+            on_progress(len(times), info.frame_count)
 
-        for sighting, features in self._embed(self._sight(note_samples(), view or View())):
-            sightings[sighting.track_id].append((sighting, features))
+        with closing(prefetch(decode(), depth=DECODED)) as decoded:
+            for sighting, features in self._embed(self._sight(note_samples(decoded), view or View())):
+                sightings[sighting.track_id].append((sighting, features))
         tracks = _rank(sightings.values(), samples=len(samples), hz=self.sample_hz)
         return Reading(np.array(times), np.array(samples, dtype=np.int64), tuple(tracks))
 
@@ -251,19 +274,36 @@ class EmotionRecognizer:
             yield Sighting(track_id, frame.index, frame.time, face), crop(image, face.box, self.preprocessing)
 
     def _embed(self, sightings: Iterator[tuple[Sighting, Image]]) -> Iterator[tuple[Sighting, Floats]]:
-        """Replace crops by features, a batch at a time."""
-        while batch := list(islice(sightings, BATCH_SIZE)):
-            features = self.engine.embed(np.stack([image for _, image in batch]))
-            yield from zip((sighting for sighting, _ in batch), features, strict=True)
+        """Replace crops by features, a batch at a time, while the next batch is gathered."""
+        running: deque[tuple[list[tuple[Sighting, Image]], Future[Floats]]] = deque()
+
+        def finish() -> Iterator[tuple[Sighting, Floats]]:
+            batch, features = running.popleft()
+            yield from zip((sighting for sighting, _ in batch), features.result(), strict=True)
+
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="embed") as network:
+            while batch := list(islice(sightings, BATCH_SIZE)):
+                running.append((batch, network.submit(self.engine.embed, np.stack([image for _, image in batch]))))
+                if len(running) > 1:
+                    yield from finish()
+            while running:
+                yield from finish()
 
 
 def _open_engine(
-    backbone: str | Path | None, *, weights: str, head_file: str | Path | None, engine: str | None, device: str
+    backbone: str | Path | None,
+    *,
+    weights: str,
+    head_file: str | Path | None,
+    engine: str | None,
+    precision: str,
+    device: str,
+    threads: int | None,
+    on_prepare: Callable[[int, int], None],
 ) -> Engine:
     """Return what runs a sibling model, by its name, or the study's network from a weight set or files."""
     name = str(backbone)
     if name not in SIBLINGS | UNAVAILABLE:
-        check_name("engine", engine or DEFAULT_ENGINE, ENGINES)
         if isinstance(backbone, str) and not Path(backbone).suffix and not Path(backbone).exists():
             raise UnknownName("backbone", backbone, [*SIBLINGS, "a file"])
         if backbone and Path(backbone).suffix.lower() == ".onnx":
@@ -273,8 +313,17 @@ def _open_engine(
             )
         head = Path(head_file) if head_file else None
         files = resolve(weights, backbone=Path(backbone) if backbone else None, head=head)
-        return ENGINES[engine or DEFAULT_ENGINE](files, device=device)
-    given = {"weights": weights != "bundled", "head_file": head_file, "engine": engine, "device": device != "auto"}
+        return open_engine(
+            files, engine=engine, device=device, precision=precision, threads=threads, on_progress=on_prepare
+        )
+    given = {
+        "weights": weights != "bundled",
+        "head_file": head_file,
+        "engine": engine,
+        "precision": precision != "fp32",
+        "device": device != "auto",
+        "threads": threads,
+    }
     if wrong := [option for option, value in given.items() if value]:
         raise UsageError(
             f"The sibling backbone {name} comes as it is, with its own last layer, on the CPU and without temporal "

@@ -80,6 +80,7 @@ class FakeDetector:
 class FakeEngine:
     """Embeds a crop as its mean brightness in every feature; each head prefers an emotion of its own."""
 
+    name, precision, description = "fake", "fp32", "nowhere"
     heads = CORPUS_NAMES
     feature_width = 512
     extra_columns = ()
@@ -114,7 +115,7 @@ def fake_recognizer(monkeypatch: pytest.MonkeyPatch):
     from emo_affectnet import recognizer as module
 
     monkeypatch.setitem(module.DETECTORS, "short-range", lambda confidence=None: FakeDetector())
-    monkeypatch.setitem(module.ENGINES, "torch", lambda weights, device="auto": FakeEngine(weights))
+    monkeypatch.setattr(module, "open_engine", lambda weights, **options: FakeEngine(weights))
     return module.EmotionRecognizer()
 
 

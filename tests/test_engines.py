@@ -15,10 +15,9 @@ from emo_affectnet.engines import (
     BATCH_WINDOWS,
     ENGINES,
     TorchEngine,
-    choose_device,
     normalize_crops,
 )
-from emo_affectnet.errors import CorruptWeights, MissingWeights, UsageError, WrongArchitecture
+from emo_affectnet.errors import CorruptWeights, MissingWeights, WrongArchitecture
 from emo_affectnet.models import LSTMHead, ResNet50
 from emo_affectnet.networks import load_backbone, load_head
 from emo_affectnet.weight_sets import Weights
@@ -481,36 +480,6 @@ def test_damaged_length_that_asks_for_all_memory_is_our_error(tmp_path: Path, mo
 
 
 # Devices
-
-
-def test_named_device_is_taken_as_it_is() -> None:
-    assert choose_device("cpu") == "cpu"
-    assert choose_device("cpu:0") == "cpu:0"
-
-
-@pytest.mark.parametrize("name", ["cuda:99", "gpu", "", "cpu:x", "cuda:-1", "cuda:"])
-def test_device_that_is_not_there_lists_those_that_are(name: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        choose_device(name)
-    assert str(caught.value).startswith(f"The device {name!r} is not available here; choose auto or one of: ")
-    assert " cpu," in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("cuda", "mps", "expected"), [(2, False, "cuda"), (0, True, "mps"), (0, False, "cpu")], ids=["cuda", "mps", "cpu"]
-)
-def test_automatic_device_is_the_fastest(monkeypatch: pytest.MonkeyPatch, cuda: int, mps: bool, expected: str) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert choose_device("auto") == expected
-
-
-def test_second_card_can_be_named_and_third_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert choose_device("cuda:1") == "cuda:1"
-    with pytest.raises(UsageError, match=r"'cuda:2'.*one of: cuda, cpu, cuda:0, cuda:1, cpu:0\."):
-        choose_device("cuda:2")
 
 
 @pytest.mark.gpu

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import VIDEO_FOLDER
 
-from emo_affectnet.engines import ENGINES
+from emo_affectnet.convert import read_faces
+from emo_affectnet.engines import ENGINES, REFERENCE, Engine, open_engine
+from emo_affectnet.errors import UsageError
 from emo_affectnet.faces import DETECTORS
 from emo_affectnet.reports import WRITERS
-from emo_affectnet.timeline import empty_timeline
+from emo_affectnet.timeline import empty_timeline, window_rows
 from emo_affectnet.video import VideoInfo
 from emo_affectnet.weight_sets import WEIGHTS, resolve
 from emo_affectnet.weights import CORPUS_NAMES, read_record
@@ -61,6 +64,49 @@ def test_engine_gives_a_crop_the_same_features_in_any_batch(engine: str) -> None
     together = network.embed(crops)
     alone = np.concatenate([network.embed(crops[index : index + 1]) for index in range(5)])
     np.testing.assert_allclose(alone, together, atol=1e-4 * together.max())
+
+
+@pytest.fixture(scope="module")
+def demo_faces() -> np.ndarray:
+    """RGB crops (24, S, S, 3) for the bundled backbone: four seconds of a face."""
+    return read_faces(VIDEO_FOLDER / "expressions.mp4", resolve().preprocessing, limit=24)
+
+
+@pytest.fixture(scope="module")
+def reference(demo_faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What PyTorch makes of these faces: features, and probabilities of windows by head."""
+    return run_on_faces(open_engine(resolve(), engine=REFERENCE, device="cpu"), demo_faces)
+
+
+def run_on_faces(engine: Engine, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    features = engine.embed(faces)
+    return features, engine.classify(features[window_rows(len(features))])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_engine_agrees_with_the_reference_in_float32(
+    engine: str, demo_faces: np.ndarray, reference: tuple[np.ndarray, np.ndarray]
+) -> None:
+    features, probabilities = run_on_faces(open_engine(resolve(), engine=engine, device="cpu"), demo_faces)
+    np.testing.assert_allclose(features, reference[0], rtol=0, atol=1e-4 * reference[0].max())
+    np.testing.assert_allclose(probabilities, reference[1], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision"),
+    [(name, precision) for name, engine in ENGINES.items() for precision in engine.precisions if precision != "fp32"],
+)
+def test_engine_keeps_the_emotions_in_fewer_bits(
+    engine: str, precision: str, demo_faces: np.ndarray, reference: tuple[np.ndarray, np.ndarray]
+) -> None:
+    try:
+        opened = open_engine(resolve(), engine=engine, precision=precision, device="cpu")
+    except UsageError as error:
+        pytest.skip(str(error))
+    _, probabilities = run_on_faces(opened, demo_faces)
+    assert np.abs(probabilities - reference[1]).mean() < 0.02
+    mean, expected = probabilities.mean(axis=0), reference[1].mean(axis=0)
+    np.testing.assert_array_equal(mean.argmax(axis=1), expected.argmax(axis=1))
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)

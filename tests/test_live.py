@@ -20,7 +20,7 @@ from emo_affectnet.emotions import EMOTION_NAMES
 from emo_affectnet.errors import UnknownName, VideoError
 from emo_affectnet.faces import Face
 from emo_affectnet.live import Newest, Summary, run_live
-from emo_affectnet.recognizer import DETECTORS, ENGINES
+from emo_affectnet.recognizer import DETECTORS
 from emo_affectnet.reports import read_csv
 from emo_affectnet.timeline import MAX_GAP, Moment, Sampler, Timeline
 from emo_affectnet.video import Frame, probe, read_frames
@@ -38,7 +38,7 @@ def bundled() -> EmotionRecognizer:
 def fake() -> EmotionRecognizer:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(DETECTORS, "short-range", lambda confidence=None: FakeDetector())
-        patch.setitem(ENGINES, "torch", lambda weights, device="auto": FakeEngine())
+        patch.setattr("emo_affectnet.recognizer.open_engine", lambda weights, **options: FakeEngine())
         return EmotionRecognizer()
 
 

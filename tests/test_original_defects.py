@@ -84,8 +84,8 @@ def test_05_a_machine_without_an_nvidia_card_could_not_run_it() -> None:
     """gpu_id=0 was fixed; now the device is what is there, and the test machine has a CPU."""
     from emo_affectnet.engines import choose_device
 
-    assert choose_device("cpu") == "cpu"
-    assert choose_device("auto") in {"cpu", "cuda", "mps"}
+    assert choose_device("cpu").name == "cpu"
+    assert choose_device("auto").name in {"cpu", "cuda", "mps"}
 
 
 def test_06_all_crops_of_a_video_were_held_and_sent_at_once(

@@ -35,7 +35,7 @@ def bundled() -> EmotionRecognizer:
 def fake() -> EmotionRecognizer:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(module.DETECTORS, "short-range", lambda confidence=None: FakeDetector())
-        patch.setitem(module.ENGINES, "torch", lambda weights, device="auto": FakeEngine())
+        patch.setattr(module, "open_engine", lambda weights, **options: FakeEngine())
         return EmotionRecognizer()
 
 

@@ -225,9 +225,11 @@ def test_a_backbone_is_scored_by_its_top_emotion_on_every_face(backbone) -> None
 
 def test_a_published_backbone_reads_the_nearest_pixel_as_in_the_published_check(backbone, monkeypatch) -> None:
     seen = []
-    run = evaluate_module.run_on_faces
+    judge = evaluate_module.judge_faces
     monkeypatch.setattr(
-        evaluate_module, "run_on_faces", lambda network, images, how: seen.append(how) or run(network, images, how)
+        evaluate_module,
+        "judge_faces",
+        lambda engine, images: seen.append(engine.preprocessing) or judge(engine, images),
     )
     monkeypatch.setattr(evaluate_module, "read_preprocessing", lambda path: GREY)
     evaluate_faces(backbone, make_images(7))

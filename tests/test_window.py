@@ -30,7 +30,7 @@ from emo_affectnet import recognizer as module
 from emo_affectnet.camera import open_source
 from emo_affectnet.live import run_live
 module.DETECTORS["short-range"] = lambda confidence=None: FakeDetector()
-module.ENGINES["torch"] = lambda weights, device="auto": FakeEngine()
+module.open_engine = lambda weights, **options: FakeEngine()
 with open_source(source=sys.argv[2]) as source:
     print(run_live(module.EmotionRecognizer(), source, record=sys.argv[3]))
 """

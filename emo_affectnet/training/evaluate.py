@@ -6,7 +6,8 @@ label, a labelled frame is an item, and its emotion that of the report's row. An
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +15,21 @@ import torch
 from scipy.special import softmax  # type: ignore[import-untyped]  # scipy has no types
 
 from ..emotions import Emotion
-from ..engines import DEFAULT_ENGINE, open_keras_backbone
-from ..errors import CorpusError, UsageError, check_name
-from ..faces import Image
-from ..networks import load_classifier, load_head, read_backbone
+from ..engines import REFERENCE, Engine, open_engine
+from ..errors import CorpusError, UsageError
+from ..faces import Image, crop
+from ..networks import load_head, read_backbone
 from ..timeline import Floats, Integers, spread
+from ..weight_sets import Weights
 from ..weights import WeightFile, hash_file, read_preprocessing, read_record, verify
 from .corpora.clip import Problem, Scan, Tell
 from .corpora.pictures import check_split
 from .features import UNREADABLE, ClipFeatures, CorpusFeatures, track_windows
-from .fit import run_on_faces
 from .heads import Head, predict_windows
 from .metrics import NO_FACE, Scores, confusion_by_cluster, expected_calibration_error, summarise, uar
 from .results import HEAD, SIMULATED, EvaluationResult, SystemResult
 
+BATCH_SIZE = 256  # images held at once
 AVERAGE, MAJORITY = "averaged frames", "majority class"
 
 Reader = Callable[[ClipFeatures], Integers]  # a clip to the emotion of each of its items
@@ -187,6 +189,7 @@ class FaceScores:
 
     backbone: Path
     engine: str
+    precision: str
     confusion: Integers  # (7, 8), true emotion by predicted emotion
     calibration_error: float  # expected, of the probabilities as they are
     uncalibrated_error: float | None  # before the temperature in the backbone's record; None: it names none
@@ -194,7 +197,8 @@ class FaceScores:
     @property
     def name(self) -> str:
         """The backbone's file, and what ran it if that was not PyTorch."""
-        return self.backbone.name if self.engine == DEFAULT_ENGINE else f"{self.backbone.name}, {self.engine}"
+        runs = [] if self.engine == REFERENCE else [self.engine]
+        return ", ".join([self.backbone.name, *runs, *([] if self.precision == "fp32" else [self.precision])])
 
     @property
     def scores(self) -> Scores:
@@ -202,26 +206,24 @@ class FaceScores:
         return summarise(self.confusion)
 
 
-def load_keras_classifier(path: Path, *, input_size: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return the function from the network's input (B, 3, S, S) to log probabilities (B, 7) of the Keras graph.
-
-    Raises:
-        EngineUnavailable: TensorFlow is not installed.
-        WeightsError: the file is damaged, or another network's.
-    """
-    model = open_keras_backbone(path, input_size=input_size)
-
-    def classify(x: torch.Tensor) -> torch.Tensor:
-        probabilities = model(x.permute(0, 2, 3, 1).numpy(), training=False).numpy()
-        return torch.from_numpy(probabilities).log()
-
-    return classify
+def judge_faces(engine: Engine, images: Iterable[Image]) -> Floats:
+    """Return the probabilities (N, 7) of images that a face fills, uint8 (H, W) or (H, W, 3): one view of each."""
+    whole = replace(engine.preprocessing, crop_margin=(0.0, 0.0, 0.0, 0.0))
+    parts, pending = [np.empty((0, len(Emotion)), np.float32)], iter(images)
+    while batch := list(islice(pending, BATCH_SIZE)):
+        crops = [crop(image, (0, 0, image.shape[1], image.shape[0]), whole) for image in batch]
+        coloured = [np.repeat(view[..., None], 3, axis=-1) if view.ndim == 2 else view for view in crops]
+        parts.append(engine.classify_faces(engine.embed(np.stack(coloured))))
+    return np.concatenate(parts)
 
 
-def evaluate_faces(backbone: Path, faces: Iterable[tuple[Image, int]], *, engine: str = DEFAULT_ENGINE) -> FaceScores:
+def evaluate_faces(
+    backbone: Path, faces: Iterable[tuple[Image, int]], *, engine: str = REFERENCE, precision: str = "fp32"
+) -> FaceScores:
     """Score the backbone's own classifier on images that a face fills, uint8 (H, W) or (H, W, 3), with their labels.
 
     Raises:
+        UnknownName, EngineUnavailable, UsageError: as `open_engine`.
         WeightsError: `backbone` is no backbone.
         CorpusError: there is no face.
     """
@@ -236,21 +238,19 @@ def evaluate_faces(backbone: Path, faces: Iterable[tuple[Image, int]], *, engine
             seen.append(label)
             yield image
 
-    size = preprocessing.input_size
-    loaders: dict[str, Callable[[Path], Callable[[torch.Tensor], torch.Tensor]]] = {
-        "torch": load_classifier,
-        "tensorflow": partial(load_keras_classifier, input_size=size),
-    }
-    check_name("engine", engine, loaders)
-    logits = run_on_faces(loaders[engine](backbone), images(), preprocessing)
+    opened = open_engine(Weights(backbone, {}, preprocessing), engine=engine, precision=precision)
+    probabilities = judge_faces(opened, images())
     labels = np.array(seen, dtype=np.int64)
     temperature = record.temperature if record else None
-    _, confusions = confusion_by_cluster(labels, logits.argmax(axis=1), [""] * len(labels))
+    _, confusions = confusion_by_cluster(labels, probabilities.argmax(axis=1), [""] * len(labels))
+    with np.errstate(divide="ignore"):
+        logits = np.log(probabilities)
     return FaceScores(
         backbone,
         engine,
+        precision,
         confusions[0],
-        expected_calibration_error(softmax(logits, axis=1), labels),
+        expected_calibration_error(probabilities, labels),
         None if temperature is None else expected_calibration_error(softmax(logits * temperature, axis=1), labels),
     )
 

@@ -297,7 +297,7 @@ def train_backbone(
         preprocessing=preprocessing,
         config=config,
         start=read_backbone(start) if start else None,
-        device=choose_device(device),
+        device=choose_device(device).name,
         time_limit=time_limit,
         on_point=on_point,
     )

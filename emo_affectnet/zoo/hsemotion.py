@@ -152,9 +152,10 @@ class SiblingEngine:
     """
 
     heads: tuple[str, ...] = ()
+    precision, description = "fp32", "on cpu, as it comes"
 
     def __init__(self, path: Path, sibling: Sibling) -> None:
-        self.sibling, self.backbone = sibling, path
+        self.sibling, self.backbone, self.name = sibling, path, sibling.name
         self.preprocessing, self.feature_width = sibling.preprocessing, sibling.feature_width
         self.extra_columns = sibling.extra_columns
         self._network = _open_network(path, sibling)

@@ -1,0 +1,88 @@
+"""Where a network runs: the device and why it was chosen, and how many threads a processor has for it."""
+
+import logging
+import math
+import os
+import shutil
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UsageError
+
+log = logging.getLogger("emo_affectnet")
+
+DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA, of Windows inside Linux, of AMD
+CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device, as PyTorch names it, and the reason in words."""
+
+    name: str  # "cpu", "cuda", "cuda:1", "mps"
+    why: str
+
+
+def choose_device(name: str) -> Device:
+    """Return the device to use; "auto" takes CUDA, then MPS, then the CPU.
+
+    PyTorch, which takes seconds to load, is asked only where a driver is in sight. A card that it cannot use is a
+    warning.
+
+    Raises:
+        UsageError: the named device is not there.
+    """
+    if name == "cpu":
+        return Device(name, "as asked")
+    if name == "auto" and not has_driver():
+        return Device("cpu", "there is no graphics card")
+    import torch
+
+    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    present = [device for device, count in counts.items() for _ in range(count)]
+    if name == "auto":
+        if present[0] == "cpu":
+            log.warning(
+                "A graphics card seems to be here, but PyTorch %s cannot use it, so the CPU is used. Install the build "
+                "of PyTorch for the card (https://pytorch.org/get-started), or choose the device cpu.",
+                torch.__version__,
+            )
+            return Device("cpu", "PyTorch cannot use the graphics card")
+        return Device(present[0], {"cuda": torch.cuda.get_device_name, "mps": lambda: "Apple GPU"}[present[0]]())
+    kind, _, index = name.partition(":")
+    numbered = [f"{device}:{number}" for device, count in counts.items() for number in range(count)]
+    if name not in present and name not in numbered:
+        there = ", ".join(dict.fromkeys(present + numbered))
+        raise UsageError(f"The device {name!r} is not available here; choose auto or one of: {there}.")
+    return Device(name, "as asked")
+
+
+def has_driver() -> bool:
+    """Say whether there may be a graphics card that PyTorch can use."""
+    if sys.platform == "linux":
+        return any(map(os.path.exists, DRIVERS))
+    return sys.platform == "darwin" or shutil.which("nvidia-smi") is not None
+
+
+def count_cores() -> int:
+    """Return the cores this process may use: those it is bound to, and no more than its container's share."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, *_container_shares(), cores)
+
+
+def _container_shares() -> list[int]:
+    """Return the cores that the container's limits allow, rounded up; [] if there are none (Linux control groups)."""
+    quotas = []
+    with suppress(OSError, ValueError):
+        quota, period = (CGROUP / "cpu.max").read_text().split()
+        quotas.append((quota, period))
+    with suppress(OSError):
+        folder = CGROUP / "cpu"
+        quotas.append(((folder / "cpu.cfs_quota_us").read_text(), (folder / "cpu.cfs_period_us").read_text()))
+    shares = []
+    for quota, period in quotas:
+        with suppress(ValueError, ZeroDivisionError):  # "max", no limit
+            shares.append(math.ceil(int(quota) / int(period)))
+    return [share for share in shares if share > 0]

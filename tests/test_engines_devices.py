@@ -1,0 +1,96 @@
+"""Which device is taken and why, and how many cores a process may use."""
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from emo_affectnet.engines import devices
+from emo_affectnet.engines.devices import choose_device, count_cores
+from emo_affectnet.errors import UsageError
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch):
+    """Pretend to be a machine with so many CUDA cards, or Apple's."""
+
+    def pretend(*, cuda: int = 0, mps: bool = False, has_driver: bool = True) -> None:
+        monkeypatch.setattr(devices, "has_driver", lambda: has_driver)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A Card")
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    return pretend
+
+
+def test_named_device_is_taken_as_it_is() -> None:
+    assert choose_device("cpu").name == "cpu"
+    assert choose_device("cpu:0").name == "cpu:0"
+    assert choose_device("cpu").why == "as asked"
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "gpu", "", "cpu:x", "cuda:-1", "cuda:"])
+def test_device_that_is_not_there_lists_those_that_are(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        choose_device(name)
+    assert str(caught.value).startswith(f"The device {name!r} is not available here; choose auto or one of: ")
+    assert " cpu," in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected", "why"),
+    [(2, False, "cuda", "A Card"), (1, True, "cuda", "A Card"), (0, True, "mps", "Apple GPU")],
+)
+def test_automatic_device_is_the_fastest_and_named(machine, cuda: int, mps: bool, expected: str, why: str) -> None:
+    machine(cuda=cuda, mps=mps)
+    chosen = choose_device("auto")
+    assert (chosen.name, chosen.why) == (expected, why)
+
+
+def test_cpu_is_no_surprise_where_there_is_no_card(machine, caplog: pytest.LogCaptureFixture) -> None:
+    machine(has_driver=False)
+    chosen = choose_device("auto")
+    assert (chosen.name, chosen.why) == ("cpu", "there is no graphics card")
+    assert not caplog.records
+
+
+def test_falling_back_from_a_card_is_never_silent(machine, caplog: pytest.LogCaptureFixture) -> None:
+    machine(has_driver=True)
+    with caplog.at_level(logging.WARNING):
+        chosen = choose_device("auto")
+    assert (chosen.name, chosen.why) == ("cpu", "PyTorch cannot use the graphics card")
+    assert "cannot use it, so the CPU is used. Install the build of PyTorch for the card" in caplog.text
+
+
+def test_second_card_can_be_named_and_third_cannot(machine) -> None:
+    machine(cuda=2)
+    assert choose_device("cuda:1").name == "cuda:1"
+    with pytest.raises(UsageError, match=r"'cuda:2'.*one of: cuda, cpu, cuda:0, cuda:1, cpu:0\."):
+        choose_device("cuda:2")
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 8),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "250000 100000\n"}, 3),
+        ({"cpu.max": "10000 100000\n"}, 1),
+        ({"cpu.max": "1600000 100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
+        ({"cpu.max": "nonsense\n"}, 8),
+    ],
+    ids=["no limit", "v2 max", "v2 2.5", "v2 0.1", "v2 16", "v1 none", "v1 2", "unreadable"],
+)
+def test_cores_are_those_of_the_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: int
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(devices, "CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    assert count_cores() == expected
