@@ -17,8 +17,9 @@ from .drawing import STRIP_PEOPLE, STYLES, draw_people, draw_strip, place_panels
 from .emotions import EMOTION_NAMES
 from .errors import ReportError, UsageError, check_name
 from .reports import BOX_COLUMNS
+from .threads import prefetch
 from .timeline import Moment
-from .video import VideoInfo, prefetch, probe, read_frames
+from .video import VideoInfo, probe, read_frames
 from .video_writer import VideoWriter
 
 if TYPE_CHECKING:

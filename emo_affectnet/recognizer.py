@@ -4,9 +4,8 @@
 to its last with one batch of crops in memory; only features are kept. A `Stream` keeps the last few of each person.
 """
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -19,6 +18,7 @@ from .engines import Engine, open_engine
 from .errors import UnknownName, UsageError, check_name
 from .faces import DETECTORS, FaceTracker, Floats, Image, Sighting, View, box_area, crop, is_person
 from .stream import Stream
+from .threads import prefetch, run_beside
 from .timeline import (
     MAX_GAP,
     SAMPLE_HZ,
@@ -35,7 +35,7 @@ from .timeline import (
     slide,
     split_at_gaps,
 )
-from .video import Frame, VideoInfo, prefetch, probe, read_frames
+from .video import Frame, VideoInfo, expect_frames, probe, read_frames
 from .weight_sets import resolve
 from .weights import AVERAGE, ENSEMBLE, hash_file
 from .zoo.engagement import ENGAGEMENT_FEATURES, ENGAGEMENT_WINDOW, EngagementHead, spread_engagement
@@ -57,6 +57,10 @@ class Reading:
     times: Doubles  # (F,) s, of every frame
     samples: Integers  # (S,) indices of the frames that were looked at
     tracks: tuple[FaceTrack, ...]  # the primary person first
+
+
+class _PassedOverError(Exception):
+    """A frame is to be looked at that nobody had expected to be, so that it was not decoded."""
 
 
 class EmotionRecognizer:
@@ -115,7 +119,7 @@ class EmotionRecognizer:
             threads=threads,
             on_prepare=on_prepare,
         )
-        self.preprocessing = self.engine.preprocessing
+        self.preprocessing, self.threads = self.engine.preprocessing, threads
         self.head = _pick_head(head, self.engine.heads)
         self.heads = (AVERAGE,) if self.head == AVERAGE else self.engine.heads
         self.smoothing = _check_smoothing(smoothing, head=self.head)
@@ -169,7 +173,11 @@ class EmotionRecognizer:
             VideoError: the file cannot be read as a video.
         """
         info = video if isinstance(video, VideoInfo) else probe(video)
-        return self._read(info, on_progress or (lambda done, total: None), view)
+        on_progress = on_progress or (lambda done, total: None)
+        try:
+            return self._read(info, on_progress, view)
+        except _PassedOverError:  # damage has moved the samples
+            return self._read(info, on_progress, view, is_damaged=True)
 
     def interpret(self, reading: Reading, info: VideoInfo) -> list[Timeline]:
         """Return one timeline per person of a reading, as `predict_all` does: its other half."""
@@ -234,13 +242,16 @@ class EmotionRecognizer:
         }
         return extras | ({ENGAGEMENT: _judge_engagement(self._engagement, track)} if self._engagement else {})
 
-    def _read(self, info: VideoInfo, on_progress: Progress, view: View | None) -> Reading:
+    def _read(self, info: VideoInfo, on_progress: Progress, view: View | None, *, is_damaged: bool = False) -> Reading:
         times: list[float] = []
         samples: list[int] = []
         sightings: dict[int, list[tuple[Sighting, Floats]]] = defaultdict(list)
 
+        expected = sample_frames(expect_frames(info), info, hz=self.sample_hz)
+        stamps = None if info.stamps is None or is_damaged else {int(info.stamps[frame.index]) for frame in expected}
+
         def note_times() -> Iterator[Frame]:
-            for frame in read_frames(info.path):
+            for frame in read_frames(info.path, wanted=stamps, threads=self.threads):
                 times.append(frame.time)
                 yield frame
 
@@ -249,6 +260,8 @@ class EmotionRecognizer:
 
         def note_samples(decoded: Iterable[Frame]) -> Iterator[Frame]:
             for frame in decoded:
+                if frame.source is None:
+                    raise _PassedOverError
                 samples.append(frame.index)
                 on_progress(frame.index + 1, info.frame_count)
                 yield frame
@@ -275,19 +288,13 @@ class EmotionRecognizer:
 
     def _embed(self, sightings: Iterator[tuple[Sighting, Image]]) -> Iterator[tuple[Sighting, Floats]]:
         """Replace crops by features, a batch at a time, while the next batch is gathered."""
-        running: deque[tuple[list[tuple[Sighting, Image]], Future[Floats]]] = deque()
+        batches = iter(lambda: list(islice(sightings, BATCH_SIZE)), [])
 
-        def finish() -> Iterator[tuple[Sighting, Floats]]:
-            batch, features = running.popleft()
-            yield from zip((sighting for sighting, _ in batch), features.result(), strict=True)
+        def embed(batch: list[tuple[Sighting, Image]]) -> Floats:
+            return self.engine.embed(np.stack([image for _, image in batch]))
 
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="embed") as network:
-            while batch := list(islice(sightings, BATCH_SIZE)):
-                running.append((batch, network.submit(self.engine.embed, np.stack([image for _, image in batch]))))
-                if len(running) > 1:
-                    yield from finish()
-            while running:
-                yield from finish()
+        for batch, features in run_beside(embed, batches):
+            yield from zip((sighting for sighting, _ in batch), features, strict=True)
 
 
 def _open_engine(

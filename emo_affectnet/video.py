@@ -11,16 +11,15 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Container, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from heapq import heappop, heappush
 from io import FileIO
 from pathlib import Path
-from queue import Full, Queue
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -32,10 +31,10 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from .errors import UsageError, VideoError
+from .threads import count_cores
 
 Image = npt.NDArray[np.uint8]  # (H, W, 3) RGB
 FilePath = str | os.PathLike[str]
-Item = TypeVar("Item")
 Orientation = tuple[bool, bool, bool]  # transposed, then mirrored left to right, then top to bottom
 
 logger = logging.getLogger("emo_affectnet")
@@ -53,6 +52,8 @@ _POINTERS = {  # the first bytes of texts that only say where a video is
     b"#EXTM3U": ("it is a playlist that names other files", "give the video file itself"),
     b"ffconcat": ("it is a playlist that names other files", "give the video file itself"),
 }
+# FFmpeg's own decoders that heed what is said before each packet; AV1's takes it late, and loses wanted frames.
+_CAN_PASS_OVER = {"h264", "hevc", "mpeg2video", "mpeg4"}
 _NO_FRAMES = ("none of its frames can be decoded", "record or download it again")
 _MP4_BOXES = (b"ftyp", b"mdat", b"wide", b"free")  # at byte 4 of what calls itself mp4 or mov
 
@@ -72,15 +73,21 @@ class VideoInfo:
     is_complete: bool = True  # the file holds the frames that its index promises, where it has one
     tick: Fraction = Fraction(1, 90_000)  # s, the unit in which the file counts time; by default that of MPEG systems
     bit_rate: float | None = None  # of the picture, bits per s
+    start: Fraction = Fraction(0)  # s in the file's own time, which a player shows as 0
+    # (F,) rising PTS, in ticks, of the frames; None where they do not tell the frames apart
+    stamps: npt.NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One frame; its image is converted when it is first looked at, because most frames never are."""
+    """One frame; its image is converted when it is first looked at, because most frames never are.
+
+    One that was passed over undecoded has an index and a time, and no source.
+    """
 
     index: int  # 0-based, in the order of presentation
     time: float  # s, from PTS
-    source: av.VideoFrame | Image = field(repr=False)
+    source: av.VideoFrame | Image | None = field(repr=False)
     orientation: Orientation = field(default=(False, False, False), repr=False)
 
     def __post_init__(self) -> None:
@@ -91,6 +98,8 @@ class Frame:
     @cached_property
     def image(self) -> Image:
         """RGB uint8 (H, W, 3), contiguous and upright."""
+        if self.source is None:
+            raise UsageError(f"Frame {self.index} was passed over undecoded; name its PTS in `wanted`.")
         is_image = isinstance(self.source, np.ndarray)
         image = self.source if is_image else _upright_rgb(cast(av.VideoFrame, self.source), self.orientation)
         return np.ascontiguousarray(cast(Image, image))
@@ -133,30 +142,54 @@ def probe(path: FilePath) -> VideoInfo:
             is_complete=held >= COMPLETE_SHARE * stream.frames,
             tick=cast(Fraction, stream.time_base),
             bit_rate=8 * size / duration if duration else None,
+            start=start,
+            stamps=None if first.interlaced_frame else _tell_apart(shown),  # fields may come in packets of their own
         )
 
 
-def read_frames(path: FilePath) -> Generator[Frame, None, None]:
+def expect_frames(info: VideoInfo) -> Iterator[Frame]:
+    """Yield what `read_frames` is to yield, without pictures; nothing where PTS do not tell the frames apart."""
+    for index, stamp in enumerate([] if info.stamps is None else info.stamps.tolist()):
+        yield Frame(index, _find_time(stamp, info.tick, info.start), None)
+
+
+def read_frames(
+    path: FilePath, *, wanted: Container[int] | None = None, threads: int | None = None
+) -> Generator[Frame, None, None]:
     """Yield every frame that can be decoded, in the order of presentation, and hold on to none of them.
 
     Packets that give no frame are skipped; one warning at the end counts them. Nothing is opened before the first
     frame is asked for; the file is closed when the generator is exhausted or closed.
 
+    With `wanted`, the PTS of some frames, others that no frame refers to are passed over undecoded where the codec
+    allows it; they are yielded without a picture. Decoding takes about half of `threads`, or of the cores there are.
+
     Raises:
         VideoError: the file is missing, is no video, or none of its frames can be decoded.
     """
     index = packet_count = 0
+    untried: list[int] = []  # a heap of PTS that may have been passed over
     with open_video(path) as (container, stream):
         stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = max((threads or count_cores()) // 2, 1)
         time_base, rate, start = cast(Fraction, stream.time_base), stream.average_rate, find_start(container, stream)
         interval = float(1 / rate) if rate else 0.0
         time, orientation = -interval, None
         for packet in read_packets(container, stream, path):
             packet_count += holds_frame(packet)
+            if wanted is not None and stream.codec_context.name in _CAN_PASS_OVER:
+                _try_or_pass(packet, wanted, untried)
             for picture in decode_packet(packet):
-                time = time + interval if picture.pts is None else float(picture.pts * time_base - start)
+                for stamp in _passed_before(picture, untried):
+                    yield Frame(index, _find_time(stamp, time_base, start), None)
+                    index += 1
+                time = time + interval if picture.pts is None else _find_time(picture.pts, time_base, start)
                 orientation = find_orientation(picture) if orientation is None else orientation
                 yield Frame(index, time, picture, orientation)
+                index += 1
+        if index:
+            for stamp in sorted(untried):
+                yield Frame(index, _find_time(stamp, time_base, start), None)
                 index += 1
     if not index:
         raise _no_video(path, *_NO_FRAMES)
@@ -164,39 +197,24 @@ def read_frames(path: FilePath) -> Generator[Frame, None, None]:
         logger.warning('"%s": %d of %d packets gave no frame; skipped.', path, packet_count - index, packet_count)
 
 
-def prefetch(items: Generator[Item, None, None], *, depth: int = 8) -> Generator[Item, None, None]:
-    """Yield items in their order, made on a thread of their own, at most `depth` of them ahead.
+def _find_time(stamp: int, time_base: Fraction, start: Fraction) -> float:
+    """Return the time in s that a player shows."""
+    return float(stamp * time_base - start)
 
-    What making them raises is raised here. When this generator is closed, so is `items`, and the thread has ended.
-    """
-    ready: Queue[tuple[Item] | None] = Queue(depth)  # None is the end
-    stopped = threading.Event()
 
-    def offer(item: tuple[Item] | None) -> None:
-        has_room = False
-        while not has_room and not stopped.is_set():
-            with suppress(Full):
-                ready.put(item, timeout=0.1)
-                has_room = True
+def _try_or_pass(packet: Packet[VideoStream], wanted: Container[int], untried: list[int]) -> None:
+    """Tell the decoder to pass over a packet that nobody wants and no frame refers to; note it in the heap."""
+    may_pass = holds_frame(packet) and packet.pts is not None and packet.pts not in wanted
+    packet.stream.codec_context.skip_frame = "NONREF" if may_pass else "DEFAULT"
+    if may_pass:
+        heappush(untried, cast(int, packet.pts))
 
-    def make() -> None:
-        try:
-            for item in items:
-                offer((item,))
-                if stopped.is_set():
-                    return
-        finally:
-            items.close()
-            offer(None)
 
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch") as threads:
-        making = threads.submit(make)
-        try:
-            while entry := ready.get():
-                yield entry[0]
-        finally:
-            stopped.set()
-        making.result()
+def _passed_before(picture: av.VideoFrame, untried: list[int]) -> Iterator[int]:
+    """Take from the heap and yield the PTS of frames that would have come out before a picture, had they been tried."""
+    while picture.pts is not None and untried and untried[0] <= picture.pts:
+        if (stamp := heappop(untried)) < picture.pts:
+            yield stamp
 
 
 class _Bytes:
@@ -317,6 +335,13 @@ def _measure(
     last = float(length * time_base) or (1 / fps if fps else None)  # s; flv and VFR mkv keep no length
     duration = None if last is None else float(pts * time_base - start) + last
     return fps, fps is None or _fits_grid(times, fps), duration
+
+
+def _tell_apart(shown: list[tuple[int | None, int]]) -> npt.NDArray[np.int64] | None:
+    """Return the PTS in order, if every frame has one of its own."""
+    stamps = {pts for pts, _ in shown}
+    is_clear = None not in stamps and len(stamps) == len(shown)
+    return np.array(sorted(cast("set[int]", stamps)), np.int64) if is_clear else None
 
 
 def _fits_grid(times: npt.NDArray[np.float64], rate: float) -> bool:

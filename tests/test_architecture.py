@@ -15,7 +15,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "bundled" not in path
 
 # A module imports only from lines above its own.
 LAYERS = (
-    {"emotions", "errors", "files", "__init__"},
+    {"emotions", "errors", "files", "threads", "__init__"},
     {"video", "weights"},
     {"seeking", "video_writer"},
     {"faces", "timeline", "models", "camera"},

@@ -1,14 +1,12 @@
-"""Which device is taken and why, and how many cores a process may use."""
+"""Which device is taken, and why."""
 
 import logging
-import os
-from pathlib import Path
 
 import pytest
 import torch
 
 from emo_affectnet.engines import devices
-from emo_affectnet.engines.devices import choose_device, count_cores
+from emo_affectnet.engines.devices import choose_device
 from emo_affectnet.errors import UsageError
 
 
@@ -69,28 +67,3 @@ def test_second_card_can_be_named_and_third_cannot(machine) -> None:
     assert choose_device("cuda:1").name == "cuda:1"
     with pytest.raises(UsageError, match=r"'cuda:2'.*one of: cuda, cpu, cuda:0, cuda:1, cpu:0\."):
         choose_device("cuda:2")
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({}, 8),
-        ({"cpu.max": "max 100000\n"}, 8),
-        ({"cpu.max": "250000 100000\n"}, 3),
-        ({"cpu.max": "10000 100000\n"}, 1),
-        ({"cpu.max": "1600000 100000\n"}, 8),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
-        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
-        ({"cpu.max": "nonsense\n"}, 8),
-    ],
-    ids=["no limit", "v2 max", "v2 2.5", "v2 0.1", "v2 16", "v1 none", "v1 2", "unreadable"],
-)
-def test_cores_are_those_of_the_container(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: int
-) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    monkeypatch.setattr(devices, "CGROUP", tmp_path)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    assert count_cores() == expected

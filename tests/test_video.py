@@ -5,9 +5,7 @@ import os
 import struct
 import subprocess
 import sys
-import threading
 import weakref
-from collections.abc import Iterator
 from fractions import Fraction
 from io import FileIO
 from pathlib import Path
@@ -29,7 +27,8 @@ from video_files import (
 )
 
 from emo_affectnet.errors import UsageError, VideoError
-from emo_affectnet.video import Frame, _Bytes, prefetch, probe, read_frames
+from emo_affectnet.threads import prefetch
+from emo_affectnet.video import Frame, _Bytes, probe, read_frames
 from emo_affectnet.video_writer import VideoWriter
 
 
@@ -654,48 +653,7 @@ def test_a_recording_cut_short_is_known_by_its_index(tmp_path: Path) -> None:
     assert 0 < info.frame_count < 200
 
 
-# prefetch
-
-
-def test_prefetched_items_come_in_order_and_are_made_on_one_other_thread() -> None:
-    def make_items() -> Iterator[tuple[int, int]]:
-        for number in range(50):
-            yield number, threading.get_ident()
-
-    items = list(prefetch(make_items(), depth=3))
-    assert [number for number, _ in items] == list(range(50))
-    assert len({thread for _, thread in items} | {threading.get_ident()}) == 2
-
-
-def test_prefetching_stays_within_its_depth_and_ends_with_its_reader() -> None:
-    made, closed = [], []
-
-    def make_items() -> Iterator[int]:
-        try:
-            for number in range(1000):
-                made.append(number)
-                yield number
-        finally:
-            closed.append(True)
-
-    items = prefetch(make_items(), depth=3)
-    assert next(items) == 0
-    threading.Event().wait(0.2)
-    assert len(made) <= 6
-    items.close()
-    assert closed == [True]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
-
-
-def test_what_making_an_item_raises_is_raised_after_the_items_before_it() -> None:
-    def make_items() -> Iterator[int]:
-        yield 1
-        raise VideoError("broken")
-
-    items = prefetch(make_items())
-    assert next(items) == 1
-    with pytest.raises(VideoError, match="broken"):
-        next(items)
+# Resources
 
 
 def test_prefetched_file_is_closed_with_its_reader(tmp_path: Path) -> None:

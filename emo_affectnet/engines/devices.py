@@ -1,20 +1,16 @@
-"""Where a network runs: the device and why it was chosen, and how many threads a processor has for it."""
+"""Where a network runs: the device, and why it was chosen."""
 
 import logging
-import math
 import os
 import shutil
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..errors import UsageError
 
 log = logging.getLogger("emo_affectnet")
 
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA, of Windows inside Linux, of AMD
-CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -64,25 +60,3 @@ def has_driver() -> bool:
     if sys.platform == "linux":
         return any(map(os.path.exists, DRIVERS))
     return sys.platform == "darwin" or shutil.which("nvidia-smi") is not None
-
-
-def count_cores() -> int:
-    """Return the cores this process may use: those it is bound to, and no more than its container's share."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, *_container_shares(), cores)
-
-
-def _container_shares() -> list[int]:
-    """Return the cores that the container's limits allow, rounded up; [] if there are none (Linux control groups)."""
-    quotas = []
-    with suppress(OSError, ValueError):
-        quota, period = (CGROUP / "cpu.max").read_text().split()
-        quotas.append((quota, period))
-    with suppress(OSError):
-        folder = CGROUP / "cpu"
-        quotas.append(((folder / "cpu.cfs_quota_us").read_text(), (folder / "cpu.cfs_period_us").read_text()))
-    shares = []
-    for quota, period in quotas:
-        with suppress(ValueError, ZeroDivisionError):  # "max", no limit
-            shares.append(math.ceil(int(quota) / int(period)))
-    return [share for share in shares if share > 0]

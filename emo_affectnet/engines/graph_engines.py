@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import CorruptWeights, EngineUnavailable, UsageError
+from ..threads import count_cores
 from ..weight_sets import Weights
 from ..weights import FEATURES
 from .contract import Floats, Images, check_choice, check_cpu, normalize_crops, split, split_windows
-from .devices import choose_device, count_cores
+from .devices import choose_device
 from .graphs import find_backbone, find_heads, read_last_layer
 
 Run = Callable[[Floats], list[Floats]]  # the network's input to its outputs
