@@ -3,6 +3,7 @@
 Importing this loads none of the heavy packages; each name below loads its module when it is first used.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from .zoo.hsemotion import HSEmotionRecognizer
 
 __version__ = "0.1.0"
+
+# ONNX Runtime writes an identifier and reports to its makers from the moment it is imported. Nothing leaves here.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "EmoAffectNetError",

@@ -1,5 +1,7 @@
 """ONNX Runtime and OpenVINO against PyTorch, and the graph files that they are made of."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -238,3 +240,12 @@ def test_missing_openvino_names_the_extra(small: Weights, monkeypatch: pytest.Mo
 
 def test_threads_are_as_asked(small: Weights) -> None:
     assert OnnxRuntimeEngine(small, threads=3).description.endswith(", 3 threads")
+
+
+def test_onnx_runtime_reports_to_nobody(tmp_path: Path) -> None:
+    """Its packages send what they were used for to their makers unless they are told not to before they are loaded."""
+    script = "import emo_affectnet.engines, onnxruntime; onnxruntime.SessionOptions()"
+    folders = {name: str(tmp_path) for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME")}
+    without = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", script], check=True, env=without | folders)
+    assert list(tmp_path.iterdir()) == []
