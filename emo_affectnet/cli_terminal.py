@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -124,14 +123,10 @@ class Bars:
     open_recognizer: "Callable[..., EmotionRecognizer]"  # takes its settings, says what runs the network
 
 
-def open_recognizer(*, tell: Callable[[str], None] = click.echo, **settings: Any) -> "EmotionRecognizer":
-    """Return a recognizer, and tell what runs its network and why."""
-    from .recognizer import EmotionRecognizer
-
-    recognizer = EmotionRecognizer(**settings)
+def describe_network(recognizer: "EmotionRecognizer") -> str:
+    """Return what runs the network, where and why there, as a line for people."""
     engine = recognizer.engine
-    tell(f"Network: {engine.name} in {engine.precision}, {engine.description}.")
-    return recognizer
+    return f"Network: {engine.name} in {engine.precision}, {engine.description}."
 
 
 @contextmanager
@@ -166,7 +161,14 @@ def progress_bars(*, total: int) -> Iterator[Bars]:
         def tell(line: str) -> None:
             console.print(line, markup=False, soft_wrap=True)
 
-        yield Bars(on_progress, on_finished, partial(open_recognizer, tell=tell, on_prepare=on_prepare))
+        def open_recognizer(**settings: Any) -> "EmotionRecognizer":
+            from .recognizer import EmotionRecognizer
+
+            recognizer = EmotionRecognizer(**settings, on_prepare=on_prepare)
+            tell(describe_network(recognizer))
+            return recognizer
+
+        yield Bars(on_progress, on_finished, open_recognizer)
 
 
 def print_table(title: str, rows: Sequence[tuple[str, ...]]) -> None:

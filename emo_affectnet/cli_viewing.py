@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .cli_terminal import HELP, PATH, Command, open_recognizer, progress_bars, recognizer_options
+from .cli_terminal import HELP, PATH, Command, describe_network, progress_bars, recognizer_options
 
 if TYPE_CHECKING:
     from .viewing import Made
@@ -181,13 +181,15 @@ def _live(
 ) -> None:
     from .camera import open_source
     from .live import run_live
+    from .recognizer import EmotionRecognizer
     from .window import check_display
 
     if show_window:
         check_display()  # before the networks take their time to load
-    recognizer = open_recognizer(**recognizer_settings)
+    recognizer = EmotionRecognizer(**recognizer_settings)
     number = 0 if camera is None and source is None else camera
     with open_source(camera=number, source=source) as opened:  # last, or its frames would wait for the networks
+        click.echo(describe_network(recognizer))
         summary = run_live(
             recognizer, opened, mode=mode, record=record, csv=csv, show_window=show_window, mirror=mirror
         )

@@ -217,14 +217,15 @@ def test_failures_are_listed_last(videos: Path, tmp_path: Path) -> None:
     result = invoke(main, "analyze", videos, "--save", tmp_path / "report")
     assert result.exit_code == 1
     lines = result.output.splitlines()
+    assert lines[0] == "Network: fake in fp32, nowhere."
     # conftest.FakeEngine: four of six heads agree
-    assert lines[0].startswith("a.mp4: Happiness (face seen 100%, heads agree 67%, ")
-    assert lines[1] == "b.mp4: failed"
-    assert lines[2].startswith("c.mp4: Happiness (")
-    assert lines[3] == f"2 of 3 reports in {tmp_path / 'report'}, with summary.csv."
-    assert lines[4:] == result.stderr.splitlines()
-    assert lines[4].startswith(f'Failed: Expected a video in "{videos / "b.mp4"}", but ')
-    assert len(lines) == 5
+    assert lines[1].startswith("a.mp4: Happiness (face seen 100%, heads agree 67%, ")
+    assert lines[2] == "b.mp4: failed"
+    assert lines[3].startswith("c.mp4: Happiness (")
+    assert lines[4] == f"2 of 3 reports in {tmp_path / 'report'}, with summary.csv."
+    assert lines[5:] == result.stderr.splitlines()
+    assert lines[5].startswith(f'Failed: Expected a video in "{videos / "b.mp4"}", but ')
+    assert len(lines) == 6
 
 
 @pytest.mark.usefixtures("fake_recognizer")
@@ -273,8 +274,8 @@ def test_video_without_a_face_exits_well(
     monkeypatch.setitem(recognizer_module.DETECTORS, "short-range", lambda confidence=None: FakeDetector(script=[]))
     result = invoke(main, "analyze", make_video("a.mp4", frames=12), "--save", tmp_path / "report")
     assert (result.exit_code, result.stderr) == (0, "")
-    first, last = result.stdout.splitlines()
-    assert first.startswith("a.mp4: no face (12 frames, ")
+    _, only, last = result.stdout.splitlines()
+    assert only.startswith("a.mp4: no face (12 frames, ")
     assert last == f"1 of 1 report in {tmp_path / 'report'}, with summary.csv."
 
 
@@ -451,7 +452,7 @@ def test_the_module_is_the_command() -> None:
 def test_the_choices_of_the_command_line_are_the_registries_and_the_library_defaults() -> None:
     """They are written out there, because the registries load heavy packages and --help must not."""
     from emo_affectnet.batch import FACES
-    from emo_affectnet.engines import ENGINES
+    from emo_affectnet.engines import ENGINES, PRECISIONS
     from emo_affectnet.faces import DETECTORS
     from emo_affectnet.reports import WRITERS
     from emo_affectnet.weight_sets import WEIGHTS
@@ -463,6 +464,7 @@ def test_the_choices_of_the_command_line_are_the_registries_and_the_library_defa
         "weights": tuple(WEIGHTS),
         "head": HEAD_NAMES,
         "engine": tuple(ENGINES),
+        "precision": PRECISIONS,
         "faces": FACES,
         "detector": tuple(DETECTORS),
         "formats": tuple(WRITERS),

@@ -37,7 +37,7 @@ def test_what_failed_comes_last_and_sets_the_exit_status(tmp_path: Path, make_vi
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 1
     lines = result.output.splitlines()
-    assert lines[0] == "a.mp4: failed"
+    assert lines[:2] == ["Network: fake in fp32, nowhere.", "a.mp4: failed"]
     assert lines[-2] == f"1 of 2 annotated videos in {tmp_path}/out."
     assert lines[-1].startswith("Failed: Expected a video in")
 
@@ -83,8 +83,10 @@ def test_live_without_a_window_leaves_a_csv_and_a_recording(tmp_path: Path, make
     words = f"--source {video} --no-window --csv {tmp_path}/a.csv --record {tmp_path}/r.mp4"
     result = CliRunner().invoke(webcam, words.split())
     assert result.exit_code == 0, result.output
-    assert result.output.splitlines()[1:] == [f"Saved: {tmp_path}/r.mp4", f"Saved: {tmp_path}/a.csv"]
-    assert result.output.startswith("25 frames in 1.0 s, ")
+    network, told, *saved = result.output.splitlines()
+    assert network == "Network: fake in fp32, nowhere."
+    assert told.startswith("25 frames in 1.0 s, ")
+    assert saved == [f"Saved: {tmp_path}/r.mp4", f"Saved: {tmp_path}/a.csv"]
     assert len((tmp_path / "a.csv").read_text().splitlines()) > 2
     assert probe(tmp_path / "r.mp4").duration == pytest.approx(1, abs=0.1)
 

@@ -1,6 +1,5 @@
 """An ONNX classifier before and after its last layer, and the sentence for every file that is not one."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sibling_files import TinyNetwork, build_model, save_onnx
 
 from emo_affectnet.engines import normalize_crops
-from emo_affectnet.errors import CorruptWeights, EngineUnavailable, MissingWeights, WrongArchitecture
+from emo_affectnet.errors import CorruptWeights, MissingWeights, WrongArchitecture
 from emo_affectnet.zoo.hsemotion import SIBLINGS, UNAVAILABLE, Sibling
 from emo_affectnet.zoo.onnx_network import OnnxNetwork
 
@@ -309,14 +308,6 @@ def test_file_cut_short_is_damaged(tmp_path: Path) -> None:
         path.write_bytes(data[:length])
         with pytest.raises(CorruptWeights, match=f"damaged, cut short or something else \\({length} bytes\\)"):
             open_network(path)
-
-
-@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
-def test_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
-    path = save_onnx(tmp_path / "a.onnx", build_model(TinyNetwork.random(SEVEN_SIBLING), SEVEN_SIBLING))
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(EngineUnavailable, match=f"{package} is not installed.*'emo-affectnet\\[onnx\\]'"):
-        open_network(path)
 
 
 def test_threads_are_those_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

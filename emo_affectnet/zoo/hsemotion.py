@@ -147,7 +147,6 @@ class SiblingEngine:
     """A sibling as an engine, on the CPU: single faces by its own last layer, no temporal heads.
 
     Raises:
-        EngineUnavailable: a package it needs is not installed.
         WeightsError: the file is missing, damaged or another network's.
     """
 
@@ -197,7 +196,6 @@ def open_sibling(name: str, *, path: Path | None = None) -> SiblingEngine:
 
     Raises:
         UnknownName: there is no such sibling.
-        EngineUnavailable: a package it needs is not installed.
         WeightsError: its file is missing, damaged, another network's, or not trusted.
     """
     from .. import store
@@ -232,7 +230,7 @@ class HSEmotionRecognizer:
 
     Raises:
         UsageError: a device other than "cpu".
-        UnknownName, EngineUnavailable, WeightsError: as `open_sibling`.
+        UnknownName, WeightsError: as `open_sibling`.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CorruptWeights, EngineUnavailable, MissingWeights, WrongArchitecture
+from ..errors import CorruptWeights, MissingWeights, WrongArchitecture
 
 if TYPE_CHECKING:
     import onnx
@@ -36,7 +36,6 @@ class OnnxNetwork:
     `threads` is how many ONNX Runtime may use; None: as many as there are cores.
 
     Raises:
-        EngineUnavailable: onnx or onnxruntime is not installed.
         MissingWeights, CorruptWeights: the file is not there, damaged, or no ONNX.
         WrongArchitecture: the graph is not of the published make, or of other sizes.
     """
@@ -101,23 +100,11 @@ def _runtime_errors() -> tuple[type[BaseException], ...]:
     return (*(getattr(state, name) for name in names), RuntimeError, ValueError)
 
 
-def _require_packages() -> None:
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise EngineUnavailable(
-            f"The sibling models run on ONNX Runtime, but {error.name} is not installed. "
-            "Run: pip install 'emo-affectnet[onnx]'"
-        ) from error
-
-
 def _read_model(path: Path) -> "onnx.ModelProto":
     """Return the graph of a file, if it is whole and holds its own weights."""
     if not path.is_file():
         came = "it is a folder" if path.is_dir() else "there is none"
         raise MissingWeights(f"Expected an ONNX file at {path}, but {came}. Check the path.")
-    _require_packages()
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped] # it has no stubs
 
