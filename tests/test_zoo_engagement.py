@@ -148,7 +148,7 @@ def test_eighteen_thousand_frames_stay_under_300_megabytes(tmp_path: Path) -> No
 import json, sys
 sys.path.insert(0, {str(Path(__file__).parents[1] / "benchmarks")!r})
 import numpy as np
-from speed import peak_memory
+from measurement import peak_memory
 from emo_affectnet.zoo.engagement import EngagementHead
 features = np.random.default_rng(0).random((18_000, 1280), np.float32)
 found = EngagementHead({str(path)!r}).classify(features)
