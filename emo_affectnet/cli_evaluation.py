@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from .cli_terminal import ENGINE_NAMES, PATH, PRECISION_NAMES, print_table
+from .cli_terminal import ENGINE_NAMES, PATH, PRECISION_NAMES, add_options, print_table
 from .cli_training import (
     CACHE_OPTIONS,
     STUDY_OPTIONS,
-    add_options,
     extract_corpora,
     read_policies,
     scan_corpora,
@@ -155,23 +154,29 @@ def compare(a: Path, b: Path) -> None:
     print_table("b against a", comparison_rows(compare_results(read_results(a), read_results(b))))
 
 
-_ENGINES = click.option(
-    "--engine",
-    "engines",
-    type=click.Choice(ENGINE_NAMES),
-    multiple=True,
-    default=("torch",),
-    show_default=True,
-    help="What runs them; may be given twice, to compare: tensorflow runs the original Keras graph.",
-)
-_PRECISIONS = click.option(
-    "--precision",
-    "precisions",
-    type=click.Choice(PRECISION_NAMES),
-    multiple=True,
-    default=("fp32",),
-    show_default=True,
-    help="In which they compute; may be given twice, to compare.",
+_BACKBONE_OPTIONS = (
+    click.option(
+        "--backbone", "backbones", type=PATH, multiple=True, help="Backbones to score.  [default: the bundled one]"
+    ),
+    click.option(
+        "--engine",
+        "engines",
+        type=click.Choice(ENGINE_NAMES),
+        multiple=True,
+        default=("torch",),
+        show_default=True,
+        help="What runs them; may be given twice, to compare: tensorflow runs the original Keras graph.",
+    ),
+    click.option(
+        "--precision",
+        "precisions",
+        type=click.Choice(PRECISION_NAMES),
+        multiple=True,
+        default=("fp32",),
+        show_default=True,
+        help="In which they compute; may be given twice, to compare.",
+    ),
+    click.option("--save", type=PATH, help="Picture of the confusion matrices to write."),
 )
 
 
@@ -180,12 +185,7 @@ _PRECISIONS = click.option(
 @click.option("--corpus", default="FER+", show_default=True, help="What is in ROOT: a corpus of face images.")
 @click.option("--policy", "policies", multiple=True, metavar="NAME=CHOICE", help="How to read what is open.")
 @click.option("--split", help="As the corpus divides itself.  [default: all]")
-@click.option(
-    "--backbone", "backbones", type=PATH, multiple=True, help="Backbones to score.  [default: the bundled one]"
-)
-@_ENGINES
-@_PRECISIONS
-@click.option("--save", type=PATH, help="Picture of the confusion matrices to write.")
+@add_options(_BACKBONE_OPTIONS)
 def evaluate_faces(root: Path, corpus: str, **options: Any) -> None:
     """Score backbones on the labelled faces in the folder ROOT: the seven emotions, one view of each face."""
     _evaluate_faces(corpus, root, **options)
@@ -193,12 +193,7 @@ def evaluate_faces(root: Path, corpus: str, **options: Any) -> None:
 
 @evaluate.command("affectnet")
 @click.argument("root", type=PATH)
-@click.option(
-    "--backbone", "backbones", type=PATH, multiple=True, help="Backbones to score.  [default: the bundled one]"
-)
-@_ENGINES
-@_PRECISIONS
-@click.option("--save", type=PATH, help="Picture of the confusion matrices to write.")
+@add_options(_BACKBONE_OPTIONS)
 def evaluate_affectnet(root: Path, **options: Any) -> None:
     """Score backbones on the 3,500 validation images of AffectNet in the folder ROOT, as the study did.
 

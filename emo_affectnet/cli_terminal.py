@@ -74,20 +74,25 @@ _RECOGNIZER_OPTIONS = (
 )  # fmt: skip
 
 
+def add_options(options: Sequence[Callable[[Function], Function]]) -> Callable[[Function], Function]:
+    """Return a decorator that adds options to a command, in the order of its help."""
+
+    def decorate(command: Function) -> Function:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
 def recognizer_options(command: Function) -> Function:
     """Add the options that an `EmotionRecognizer` is made with."""
-    return _add(_FILE_OPTIONS, published_options(command))
+    return add_options(_FILE_OPTIONS)(published_options(command))
 
 
 def published_options(command: Function) -> Function:
     """Add the same options without the two files, which have flags of their own in the published commands."""
-    return _add(_RECOGNIZER_OPTIONS, command)
-
-
-def _add(options: "Sequence[Callable[[Function], Function]]", command: Function) -> Function:
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return add_options(_RECOGNIZER_OPTIONS)(command)
 
 
 class _TellsErrors(click.Command):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .cli_terminal import PATH, print_table
+from .cli_terminal import PATH, add_options, print_table
 from .errors import UsageError
 from .weight_sets import resolve_backbone
 
@@ -123,15 +123,6 @@ STUDY_OPTIONS = (
     ),
     *CACHE_OPTIONS,
 )
-
-
-def add_options(options: Sequence[Callable[[Function], Function]]) -> Callable[[Function], Function]:
-    def decorate(command: Function) -> Function:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
 
 
 def open_study(

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -109,16 +110,8 @@ class EmotionRecognizer:
             for file in (backbone, head_file):
                 if file is not None and str(file) not in SIBLINGS | UNAVAILABLE:
                     store.trust(Path(file))
-        self.engine = _open_engine(
-            backbone,
-            weights=weights,
-            head_file=head_file,
-            engine=engine,
-            precision=precision,
-            device=device,
-            threads=threads,
-            on_prepare=on_prepare,
-        )
+        where = {"engine": engine, "precision": precision, "device": device, "threads": threads}
+        self.engine = _open_engine(backbone, weights=weights, head_file=head_file, on_prepare=on_prepare, where=where)
         self.preprocessing, self.threads = self.engine.preprocessing, threads
         self.head = _pick_head(head, self.engine.heads)
         self.heads = (AVERAGE,) if self.head == AVERAGE else self.engine.heads
@@ -302,13 +295,10 @@ def _open_engine(
     *,
     weights: str,
     head_file: str | Path | None,
-    engine: str | None,
-    precision: str,
-    device: str,
-    threads: int | None,
     on_prepare: Callable[[int, int], None],
+    where: dict[str, Any],
 ) -> Engine:
-    """Return what runs a sibling model, by its name, or the study's network from a weight set or files."""
+    """Return what runs a sibling model, by its name, or the study's network from a weight set or files, and where."""
     name = str(backbone)
     if name not in SIBLINGS | UNAVAILABLE:
         if isinstance(backbone, str) and not Path(backbone).suffix and not Path(backbone).exists():
@@ -320,18 +310,9 @@ def _open_engine(
             )
         head = Path(head_file) if head_file else None
         files = resolve(weights, backbone=Path(backbone) if backbone else None, head=head)
-        return open_engine(
-            files, engine=engine, device=device, precision=precision, threads=threads, on_progress=on_prepare
-        )
-    given = {
-        "weights": weights != "bundled",
-        "head_file": head_file,
-        "engine": engine,
-        "precision": precision != "fp32",
-        "device": device != "auto",
-        "threads": threads,
-    }
-    if wrong := [option for option, value in given.items() if value]:
+        return open_engine(files, **where, on_progress=on_prepare)
+    given = {"weights": weights, "head_file": head_file, **where}
+    if wrong := [option for option, value in given.items() if value not in (None, "bundled", "fp32", "auto")]:
         raise UsageError(
             f"The sibling backbone {name} comes as it is, with its own last layer, on the CPU and without temporal "
             f"heads: leave out {', '.join(wrong)}."

@@ -256,7 +256,9 @@ def test_a_file_over_the_limit_is_refused(open_page: OpenPage, server: Server, t
 def test_analyse_without_a_video_says_what_to_do(open_page: OpenPage) -> None:
     page = open_page()
     page.click("#analyse")
-    page.wait_for_selector("#message .problem:has-text('choose one first')")
+    problem = page.wait_for_selector("#message .problem")
+    assert problem is not None
+    assert "choose one first" in problem.inner_text()
     page.context.close()
 
 

@@ -139,7 +139,8 @@ heavy = set(names.split()) & set(sys.modules)
 assert not heavy, heavy
 assert before == (dict(os.environ), threading.active_count())
 """
-    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_public_names_are_sorted_there_and_load_on_demand() -> None:

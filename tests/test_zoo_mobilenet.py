@@ -10,9 +10,9 @@ import pytest
 import torch
 from sibling_files import random_mobilenet, save_mobilenet
 
-from emo_affectnet.engines import normalize_crops
+from emo_affectnet.engines import normalize_crops, softmax
 from emo_affectnet.errors import CorruptWeights, MissingWeights, WrongArchitecture
-from emo_affectnet.zoo.hsemotion import SIBLINGS, SiblingEngine, softmax
+from emo_affectnet.zoo.hsemotion import SIBLINGS, SiblingEngine
 from emo_affectnet.zoo.mobilenet import ALL_SIDES, RIGHT_AND_BOTTOM, KerasMobileNet, read_mobilenet
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from .contract import (
     Floats,
     Images,
     normalize_crops,
+    softmax,
 )
 from .devices import choose_device
 from .graph_engines import GraphEngine, OnnxRuntimeEngine, OpenVinoEngine
-from .graphs import find_backbone
 from .keras_engine import KerasEngine
 from .torch_engine import TorchEngine
 
@@ -36,6 +36,7 @@ __all__ = [
     "choose_device",
     "normalize_crops",
     "open_engine",
+    "softmax",
 ]
 
 ENGINES: dict[str, type[OnnxRuntimeEngine] | type[OpenVinoEngine] | type[TorchEngine] | type[KerasEngine]] = {
@@ -78,9 +79,8 @@ def open_engine(
     name = engine or _choose(device, precision)
     options: dict[str, Any] = {"device": device, "precision": precision, "threads": threads}
     try:
-        if precision == "int8" and issubclass(ENGINES[name], GraphEngine):
-            find_backbone(weights, precision=precision, on_progress=on_progress)
-        return ENGINES[name](weights, **options)
+        hears: dict[str, Any] = {"on_progress": on_progress} if issubclass(ENGINES[name], GraphEngine) else {}
+        return ENGINES[name](weights, **options, **hears)
     except WrongArchitecture:
         if engine or precision != "fp32":
             raise

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +10,12 @@ import numpy.typing as npt
 from ..emotions import Emotion
 from ..errors import UsageError, check_name
 from ..timeline import WINDOW
+from ..weight_sets import Weights
 from ..weights import FEATURES, UNSCALED, Preprocessing
 
 Floats = npt.NDArray[np.float32]
 Images = npt.NDArray[np.uint8]
+Number = TypeVar("Number", np.float32, np.float64)
 
 BATCH_WINDOWS = 64  # an LSTM keeps all gates of all its windows: 160 kB for each
 BATCH_PIXELS = 32 * 64 * 64  # of the crops embedded at once: small crops gain much from a batch, large ones little
@@ -68,23 +70,31 @@ class Engine(Protocol):
         """Return what else the backbone says of features (N, 512), float32 (N,) by column."""
 
 
-class _Choice(Protocol):
-    name: str
-    precisions: tuple[str, ...]
-
-
-def check_choice(engine: _Choice, *, precision: str) -> None:
-    """Refuse a precision that nobody or not this engine has.
+class StudyEngine:
+    """What the engines of the study's own network have in common.
 
     Raises:
-        UsageError: as said.
+        UsageError: a precision that nobody or not this engine has.
     """
-    check_name("precision", precision, PRECISIONS)
-    if precision not in engine.precisions:
-        raise UsageError(
-            f"The engine {engine.name} computes in {' or '.join(engine.precisions)}, but {precision} was asked for; "
-            "choose one of these, or another engine."
-        )
+
+    name: str
+    precisions: tuple[str, ...]
+    feature_width = FEATURES
+    extra_columns: tuple[str, ...] = ()
+
+    def __init__(self, weights: Weights, *, precision: str) -> None:
+        check_name("precision", precision, PRECISIONS)
+        if precision not in self.precisions:
+            raise UsageError(
+                f"The engine {self.name} computes in {' or '.join(self.precisions)}, but {precision} was asked for; "
+                "choose one of these, or another engine."
+            )
+        self.precision, self.heads = precision, tuple(weights.heads)
+        self.preprocessing, self.backbone = weights.preprocessing, weights.backbone
+
+    def extras(self, features: Floats) -> dict[str, Floats]:
+        """Return nothing: the study's backbone knows seven emotions."""
+        return {}
 
 
 def check_cpu(engine: str, device: str) -> None:
@@ -95,6 +105,13 @@ def check_cpu(engine: str, device: str) -> None:
     """
     if device not in ("auto", "cpu"):
         raise UsageError(f"The engine {engine} runs on the CPU only, but {device!r} was named; leave it out.")
+
+
+def softmax(logits: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """Return probabilities of the shape of `logits`; the last axis sums to 1. They are computed in float64."""
+    x = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
+    shares: npt.NDArray[Number] = (x / x.sum(axis=-1, keepdims=True)).astype(logits.dtype)
+    return shares
 
 
 def split(crops: Images) -> Iterator[Images]:

@@ -15,28 +15,25 @@ from ..errors import CorruptWeights, EngineUnavailable, UsageError
 from ..threads import count_cores
 from ..weight_sets import Weights
 from ..weights import FEATURES
-from .contract import Floats, Images, check_choice, check_cpu, normalize_crops, split, split_windows
+from .contract import Floats, Images, StudyEngine, check_cpu, normalize_crops, softmax, split, split_windows
 from .devices import choose_device
 from .graphs import find_backbone, find_heads, read_last_layer
+from .quantize import OnProgress
 
 Run = Callable[[Floats], list[Floats]]  # the network's input to its outputs
 
 
-class GraphEngine:
+class GraphEngine(StudyEngine):
     """What both have in common: the graphs of a weight set on the CPU.
 
-    They run the study's own network only, from a state dict, TorchScript or a Keras file.
+    They run the study's own network only, from a state dict, TorchScript or a Keras file. `on_progress` hears of the
+    making of an int8 network.
 
     Raises:
         EngineUnavailable: a package it needs is not installed.
         UsageError: another device than the CPU is named, or a precision that is not to be had here.
         WeightsError: a file is damaged, or another network's.
     """
-
-    name: str
-    precisions: tuple[str, ...]
-    feature_width = FEATURES
-    extra_columns: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -45,15 +42,14 @@ class GraphEngine:
         device: str = "auto",
         precision: str = "fp32",
         threads: int | None = None,
+        on_progress: OnProgress = lambda done, total: None,
     ) -> None:
-        check_choice(self, precision=precision)
+        super().__init__(weights, precision=precision)
         check_cpu(self.name, device)
-        self.precision, self.threads = precision, threads or count_cores()
+        self.threads = threads or count_cores()
         self.description = f"on cpu ({choose_device(device).why}), {self.threads} threads"
-        self.heads = tuple(weights.heads)
-        self.preprocessing, self.backbone = weights.preprocessing, weights.backbone
         self._weights = weights
-        self._embed = self._open_backbone(find_backbone(weights, precision=precision))
+        self._embed = self._open_backbone(find_backbone(weights, precision=precision, on_progress=on_progress))
         heads = find_heads(tuple(weights.heads.values())) if self.heads else None
         self._classify = _open_session(heads, threads=self.threads) if heads else None
 
@@ -80,14 +76,7 @@ class GraphEngine:
     def classify_faces(self, features: Floats) -> Floats:
         """Return probabilities (N, 7) of features (N, 512), one face each, by the backbone's own last layer."""
         weight, bias = self._last_layer
-        logits = features @ weight.T + bias
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities: Floats = shares / shares.sum(axis=1, keepdims=True)
-        return probabilities
-
-    def extras(self, features: Floats) -> dict[str, Floats]:
-        """Return nothing: the study's backbone knows seven emotions."""
-        return {}
+        return softmax(features @ weight.T + bias)
 
 
 class OnnxRuntimeEngine(GraphEngine):

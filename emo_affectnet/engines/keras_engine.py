@@ -12,10 +12,10 @@ from ..networks import read_backbone, read_head
 from ..timeline import WINDOW
 from ..weight_sets import Weights
 from ..weights import FEATURES, sniff_format
-from .contract import Floats, Images, check_choice, check_cpu, normalize_crops, split, split_windows
+from .contract import Floats, Images, StudyEngine, check_cpu, normalize_crops, split, split_windows
 
 
-class KerasEngine:
+class KerasEngine(StudyEngine):
     """The original Keras graph under TensorFlow on the CPU: to compare with, several times slower to start.
 
     Keras reads Keras files itself; other files fill its layers by name.
@@ -26,22 +26,18 @@ class KerasEngine:
     """
 
     name = "tensorflow"
-    precisions: tuple[str, ...] = ("fp32",)
-    feature_width = FEATURES
-    extra_columns: tuple[str, ...] = ()
+    precisions = ("fp32",)
 
     def __init__(
         self, weights: Weights, *, device: str = "auto", precision: str = "fp32", threads: int | None = None
     ) -> None:
-        check_choice(self, precision=precision)
+        super().__init__(weights, precision=precision)
         check_cpu(self.name, device)
         if threads is not None:
             raise UsageError(
                 "The engine tensorflow takes the threads it finds; leave them out, or set OMP_NUM_THREADS."
             )
-        self.precision, self.description = precision, "on cpu (the only device of this engine)"
-        self.heads = tuple(weights.heads)
-        self.preprocessing, self.backbone = weights.preprocessing, weights.backbone
+        self.description = "on cpu (the only device of this engine)"
         self._model = open_keras_backbone(weights.backbone, input_size=weights.preprocessing.input_size)
         self._features = type(self._model)(self._model.input, self._model.get_layer("features").output)
         self._heads = [_open_keras_head(path) for path in weights.heads.values()]
@@ -68,10 +64,6 @@ class KerasEngine:
         """Return probabilities (N, 7) of features (N, 512), one face each, by the backbone's own last layer."""
         probabilities: Floats = self._model.get_layer("probabilities")(features).numpy()
         return probabilities
-
-    def extras(self, features: Floats) -> dict[str, Floats]:
-        """Return nothing: the study's backbone knows seven emotions."""
-        return {}
 
 
 def _import_graph() -> Any:

@@ -21,7 +21,7 @@ from ..files import whole_file
 from ..timeline import sample_frames
 from ..video import probe, read_frames
 from ..weights import Preprocessing
-from .contract import BATCH_PIXELS, Floats, Images
+from .contract import BATCH_PIXELS, Floats, Images, softmax
 
 KEPT = ("conv_layer_s2_same", "fc1", "logits")  # nodes of the graph that stay in float32
 MAX_DIFFERENCE = 0.02  # mean, of the probabilities of single faces
@@ -108,10 +108,8 @@ def _judge(graph: Path, batches: Sequence[Floats]) -> Floats:
     import onnxruntime
 
     session: Any = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
-    logits = np.concatenate([session.run(["logits"], {"input": batch})[0] for batch in batches])
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: Floats = shares / shares.sum(axis=1, keepdims=True)
-    return probabilities
+    logits: list[Floats] = [session.run(["logits"], {"input": batch})[0] for batch in batches]
+    return softmax(np.concatenate(logits))
 
 
 def _check_agreement(exact: Floats, quantized: Floats, source: Path) -> None:

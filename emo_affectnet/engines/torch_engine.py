@@ -9,11 +9,11 @@ from ..errors import UsageError, WrongArchitecture
 from ..networks import load_head, open_backbone
 from ..weight_sets import Weights
 from ..weights import FEATURES
-from .contract import Floats, Images, check_choice, normalize_crops, split, split_windows
+from .contract import Floats, Images, StudyEngine, normalize_crops, split, split_windows
 from .devices import choose_device
 
 
-class TorchEngine:
+class TorchEngine(StudyEngine):
     """PyTorch on one device. The backbone computes in float32, or in half precision where the device does it faster.
 
     Raises:
@@ -22,18 +22,16 @@ class TorchEngine:
     """
 
     name = "torch"
-    precisions: tuple[str, ...] = ("fp32", "bf16", "fp16")
-    feature_width = FEATURES
-    extra_columns: tuple[str, ...] = ()
+    precisions = ("fp32", "bf16", "fp16")
 
     def __init__(
         self, weights: Weights, *, device: str = "auto", precision: str = "fp32", threads: int | None = None
     ) -> None:
         import torch
 
-        check_choice(self, precision=precision)
+        super().__init__(weights, precision=precision)
         chosen = choose_device(device)
-        self.device, self.precision = chosen.name, precision
+        self.device = chosen.name
         self._is_gpu = not self.device.startswith("cpu")
         if threads is not None:
             torch.set_num_threads(threads)
@@ -41,8 +39,6 @@ class TorchEngine:
             _check_precision(precision, device=self.device)
         where = f"on {self.device} ({chosen.why})"
         self.description = where if self._is_gpu else f"{where}, {torch.get_num_threads()} threads"
-        self.heads = tuple(weights.heads)
-        self.preprocessing, self.backbone = weights.preprocessing, weights.backbone
         self._embed, self._last_layer = open_backbone(
             weights.backbone, device=self.device, input_size=weights.preprocessing.input_size
         )
@@ -90,10 +86,6 @@ class TorchEngine:
         with self._torch.inference_mode():
             probabilities: Floats = self._torch.softmax(self._last_layer(x), dim=1).cpu().numpy()
         return probabilities
-
-    def extras(self, features: Floats) -> dict[str, Floats]:
-        """Return nothing: the study's backbone knows seven emotions."""
-        return {}
 
 
 def _check_precision(precision: str, *, device: str) -> None:

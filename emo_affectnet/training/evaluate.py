@@ -7,17 +7,15 @@ label, a labelled frame is an item, and its emotion that of the report's row. An
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.special import softmax  # type: ignore[import-untyped]  # scipy has no types
 
 from ..emotions import Emotion
-from ..engines import REFERENCE, Engine, open_engine
+from ..engines import REFERENCE, Engine, open_engine, softmax
 from ..errors import CorpusError, UsageError
-from ..faces import Image, crop
+from ..faces import Image
 from ..networks import load_head, read_backbone
 from ..timeline import Floats, Integers, spread
 from ..weight_sets import Weights
@@ -25,11 +23,11 @@ from ..weights import WeightFile, hash_file, read_preprocessing, read_record, ve
 from .corpora.clip import Problem, Scan, Tell
 from .corpora.pictures import check_split
 from .features import UNREADABLE, ClipFeatures, CorpusFeatures, track_windows
+from .fit import cut_whole
 from .heads import Head, predict_windows
 from .metrics import NO_FACE, Scores, confusion_by_cluster, expected_calibration_error, summarise, uar
 from .results import HEAD, SIMULATED, EvaluationResult, SystemResult
 
-BATCH_SIZE = 256  # images held at once
 AVERAGE, MAJORITY = "averaged frames", "majority class"
 
 Reader = Callable[[ClipFeatures], Integers]  # a clip to the emotion of each of its items
@@ -208,12 +206,10 @@ class FaceScores:
 
 def judge_faces(engine: Engine, images: Iterable[Image]) -> Floats:
     """Return the probabilities (N, 7) of images that a face fills, uint8 (H, W) or (H, W, 3): one view of each."""
-    whole = replace(engine.preprocessing, crop_margin=(0.0, 0.0, 0.0, 0.0))
-    parts, pending = [np.empty((0, len(Emotion)), np.float32)], iter(images)
-    while batch := list(islice(pending, BATCH_SIZE)):
-        crops = [crop(image, (0, 0, image.shape[1], image.shape[0]), whole) for image in batch]
-        coloured = [np.repeat(view[..., None], 3, axis=-1) if view.ndim == 2 else view for view in crops]
-        parts.append(engine.classify_faces(engine.embed(np.stack(coloured))))
+    parts = [np.empty((0, len(Emotion)), np.float32)]
+    for crops in cut_whole(images, engine.preprocessing):
+        coloured = np.repeat(crops[..., None], 3, axis=-1) if crops.ndim == 3 else crops
+        parts.append(engine.classify_faces(engine.embed(coloured)))
     return np.concatenate(parts)
 
 
@@ -251,7 +247,7 @@ def evaluate_faces(
         precision,
         confusions[0],
         expected_calibration_error(probabilities, labels),
-        None if temperature is None else expected_calibration_error(softmax(logits * temperature, axis=1), labels),
+        None if temperature is None else expected_calibration_error(softmax(logits * temperature), labels),
     )
 
 

@@ -7,7 +7,7 @@ goes on bit for bit as if it had never stopped.
 import csv
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from itertools import islice
@@ -118,15 +118,19 @@ def run_on_faces(
     device: str = "cpu",
 ) -> npt.NDArray[np.float32]:
     """Return what `network` makes of images that a face fills, uint8 (H, W) or (H, W, 3): one view of each."""
-    whole = replace(preprocessing, crop_margin=(0.0, 0.0, 0.0, 0.0))
     outputs = []
-    pending = iter(images)
     with torch.inference_mode():
-        while batch := list(islice(pending, BATCH_SIZE)):
-            crops = np.stack([crop(image, (0, 0, image.shape[1], image.shape[0]), whole) for image in batch])
+        for crops in cut_whole(images, preprocessing):
             views = torch.from_numpy(crops if crops.ndim == 4 else crops[..., None]).permute(0, 3, 1, 2)
-            outputs.append(network(prepare(views, whole).to(device)).float().cpu())
+            outputs.append(network(prepare(views, preprocessing).to(device)).float().cpu())
     return torch.cat(outputs).numpy()
+
+
+def cut_whole(images: Iterable[npt.NDArray[np.uint8]], preprocessing: Preprocessing) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield batches, (B, S, S) or (B, S, S, 3), of images that a face fills: nothing is cut off them."""
+    whole, pending = replace(preprocessing, crop_margin=(0.0, 0.0, 0.0, 0.0)), iter(images)
+    while batch := list(islice(pending, BATCH_SIZE)):
+        yield np.stack([crop(image, (0, 0, image.shape[1], image.shape[0]), whole) for image in batch])
 
 
 def _draw(faces: FaceImages, weights: Tensor, *, size: int, config: FitConfig) -> tuple[Tensor, Tensor]:

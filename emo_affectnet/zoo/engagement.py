@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..engines import softmax
 from ..errors import UsageError, WrongArchitecture
 from ..keras_files import read_layers
 from ..timeline import Doubles, Floats
@@ -142,10 +143,7 @@ class EngagementHead:
     def _judge(self, contexts: Doubles) -> Doubles:
         """Return probabilities (W, 2) of contexts (W, 2560)."""
         hidden = np.maximum(contexts @ self._hidden[0] + self._hidden[1], 0)
-        logits = hidden @ self._last[0] + self._last[1]
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities: Doubles = shares / shares.sum(axis=1, keepdims=True)
-        return probabilities
+        return softmax(hidden @ self._last[0] + self._last[1])
 
 
 def spread_engagement(probabilities: Floats) -> Floats:

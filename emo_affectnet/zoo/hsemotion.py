@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..emotions import EMOTION_NAMES
-from ..engines import normalize_crops
+from ..engines import normalize_crops, softmax
 from ..errors import MissingWeights, UsageError, check_name
 from ..faces import crop
 from ..weights import Preprocessing
@@ -100,13 +100,6 @@ class SiblingScores:
 
     probabilities: Floats  # (N, 7), in the order of Emotion; a row sums to 1
     extras: dict[str, Floats]  # (N,) by column: Contempt's share of all eight; valence and arousal as they are
-
-
-def softmax(logits: Floats) -> Floats:
-    """Return probabilities of the shape of `logits`; the last axis sums to 1."""
-    x = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
-    shares: Floats = (x / x.sum(axis=-1, keepdims=True)).astype(np.float32)
-    return shares
 
 
 def to_seven(scores: Floats, sibling: Sibling) -> SiblingScores:
