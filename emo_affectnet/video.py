@@ -45,6 +45,7 @@ _of_thread = threading.local()  # one converter of colours for each thread; PyAV
 GRID_TOLERANCE = 0.5  # frame intervals
 
 COMPLETE_SHARE = 0.98  # of the frames an index promises; some count a frame that was never stored
+THREADS_PER_CORE, MAX_THREADS = 2, 16  # of the decoder: threads wait for the frames that others decode
 _READ_SIZE = 1 << 18  # bytes per call from FFmpeg into Python
 
 _POINTERS = {  # the first bytes of texts that only say where a video is
@@ -162,7 +163,7 @@ def read_frames(
     frame is asked for; the file is closed when the generator is exhausted or closed.
 
     With `wanted`, the PTS of some frames, others that no frame refers to are passed over undecoded where the codec
-    allows it; they are yielded without a picture. Decoding takes about half of `threads`, or of the cores there are.
+    allows it; they are yielded without a picture. `threads` are the cores to count on; None takes those there are.
 
     Raises:
         VideoError: the file is missing, is no video, or none of its frames can be decoded.
@@ -171,7 +172,7 @@ def read_frames(
     untried: list[int] = []  # a heap of PTS that may have been passed over
     with open_video(path) as (container, stream):
         stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = max((threads or count_cores()) // 2, 1)
+        stream.codec_context.thread_count = min(THREADS_PER_CORE * (threads or count_cores()), MAX_THREADS)
         time_base, rate, start = cast(Fraction, stream.time_base), stream.average_rate, find_start(container, stream)
         interval = float(1 / rate) if rate else 0.0
         time, orientation = -interval, None
