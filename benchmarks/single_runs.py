@@ -27,7 +27,7 @@ from emo_affectnet.faces import DETECTORS, FaceTracker, Sighting, crop, silent_e
 from emo_affectnet.recognizer import BATCH_SIZE, EmotionRecognizer, Reading
 from emo_affectnet.reports import write_csv
 from emo_affectnet.timeline import MAX_GAP, FaceTrack, Timeline, sample_frames
-from emo_affectnet.video import Frame, probe, read_frames
+from emo_affectnet.video import Frame, expect_frames, probe, read_frames
 from emo_affectnet.weight_sets import resolve
 from emo_affectnet.weights import Preprocessing
 
@@ -173,9 +173,11 @@ def run_stages(*, clip: str, **options: Any) -> dict[str, Any]:
     seen: list[tuple[Sighting, npt.NDArray[np.uint8]]] = []
     with watch.stage("probe"):
         info = probe(clip)
+        expected = sample_frames(expect_frames(info), info)
+        wanted = None if info.stamps is None else {int(info.stamps[frame.index]) for frame in expected}
 
     def note_times() -> Iterator[Frame]:
-        for frame in read_frames(clip):
+        for frame in read_frames(clip, wanted=wanted):
             times.append(frame.time)
             yield frame
 

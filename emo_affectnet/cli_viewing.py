@@ -186,7 +186,12 @@ def _live(
 
     if show_window:
         check_display()  # before the networks take their time to load
-    recognizer = EmotionRecognizer(**recognizer_settings)
+
+    def tell_waiting(done: int, steps: int) -> None:
+        if done == 0:
+            click.echo("Making the int8 network, once; this takes up to a minute.")
+
+    recognizer = EmotionRecognizer(**recognizer_settings, on_prepare=tell_waiting)
     number = 0 if camera is None and source is None else camera
     with open_source(camera=number, source=source) as opened:  # last, or its frames would wait for the networks
         click.echo(describe_network(recognizer))
