@@ -205,7 +205,8 @@ def _find_time(stamp: int, time_base: Fraction, start: Fraction) -> float:
 
 def _try_or_pass(packet: Packet[VideoStream], wanted: Container[int], untried: list[int]) -> None:
     """Tell the decoder to pass over a packet that nobody wants and no frame refers to; note it in the heap."""
-    may_pass = holds_frame(packet) and packet.pts is not None and packet.pts not in wanted
+    is_sound = holds_frame(packet) and not packet.is_corrupt
+    may_pass = is_sound and packet.pts is not None and packet.pts not in wanted
     packet.stream.codec_context.skip_frame = "NONREF" if may_pass else "DEFAULT"
     if may_pass:
         heappush(untried, cast(int, packet.pts))
@@ -288,9 +289,19 @@ def _video_stream(container: InputContainer, path: FilePath) -> VideoStream:
 
 
 def read_packets(container: InputContainer, stream: VideoStream, path: FilePath) -> Iterator[Packet[VideoStream]]:
-    """Yield the packets and, last, the empty one that makes the decoder give out what it holds."""
+    """Yield the packets and, last, the empty one that makes the decoder give out what it holds.
+
+    A last packet that the end of the file cuts through is left out: its error would cost whole frames before it, those
+    that other threads of the decoder still hold.
+    """
+    cut: Packet[VideoStream] | None = None  # held back until another one follows
     try:
-        yield from container.demux(stream)
+        for packet in container.demux(stream):
+            if cut is not None and packet.size:
+                yield cut
+            cut = packet if packet.is_corrupt else None
+            if cut is None:
+                yield packet
     except (av.FFmpegError, OSError) as error:
         logger.warning('"%s": reading stopped before the end (%s).', path, error)
         last = Packet()

@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from conftest import MakeVideo
 from video_files import make
 
 from emo_affectnet import video as module
@@ -87,6 +88,21 @@ def test_threads_change_nothing(threads: int, tmp_path: Path) -> None:
     expected = [frame.image for frame in read_frames(path) if frame.index % 7 == 0]
     seen = [frame for frame in read_frames(path, wanted=wanted, threads=threads) if frame.index % 7 == 0]
     np.testing.assert_array_equal([frame.image for frame in seen], expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_end_of_a_cut_file_costs_no_whole_frame(threads: int, make_video: MakeVideo) -> None:
+    """Whatever the number of threads, the frames are those of the packets before the one that is cut through."""
+    path = make_video("clip.mp4", frames=200, size=(160, 120))  # its index comes first
+    whole = path.read_bytes()
+    for share in (0.65, 0.7, 0.9):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        stamps = probe(path).stamps
+        assert stamps is not None
+        assert 0 < len(stamps) < 200
+        for wanted in (None, set(stamps[::5].tolist())):
+            frames = list(read_frames(path, wanted=wanted, threads=threads))
+            assert [frame.time for frame in frames] == [frame.time for frame in expect_frames(probe(path))]
 
 
 def test_variable_rate_and_rotation_stay_exact(tmp_path: Path) -> None:
