@@ -122,7 +122,13 @@ def _open_session(graph: Path, *, threads: int) -> Run:
     # Threads that wait by counting take the processor from the decoder and the detector.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(graph),
+            options,
+            providers=["CPUExecutionProvider"],
+            # It would move the step to 8 bits before the stem's pooling, for which there is no fast code in 8 bits.
+            disabled_optimizers=["QDQPropagationTransformer"],
+        )
     except Exception as error:  # its errors have no common base
         raise _damaged(graph) from error
     (entry,) = session.get_inputs()
