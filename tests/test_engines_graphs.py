@@ -107,9 +107,12 @@ def test_single_faces_are_judged_as_by_pytorch(name: str, small: Weights, refere
 def test_graphs_are_made_once_and_found_again(small: Weights, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     OnnxRuntimeEngine(small)
     names = list_names(place)
-    assert len(names) == 2
-    assert names[0].startswith("2-heads-")
-    assert names[1].startswith("backbone-")
+    assert [(name[:8], Path(name).suffix) for name in names] == [
+        ("2-heads-", ".onnx"),
+        ("2-heads-", ".tensors"),
+        ("backbone", ".onnx"),
+        ("backbone", ".tensors"),
+    ]
     monkeypatch.setattr(graphs_module, "read_backbone", None)  # would fail
     monkeypatch.setattr(graphs_module, "read_head", None)
     OnnxRuntimeEngine(small)
@@ -122,7 +125,7 @@ def test_other_weights_of_the_same_name_have_a_graph_of_their_own(small: Weights
     other = tmp_path / "backbone.pt"
     torch.save(random_backbone(seed=5).state_dict(), other)
     after = OnnxRuntimeEngine(Weights(other, {}, small.preprocessing)).embed(np.zeros((1, SIZE, SIZE, 3), np.uint8))
-    assert len([name for name in list_names(place) if name.startswith("backbone-")]) == 2
+    assert len(list(place.glob("backbone-*.onnx"))) == 2
     assert np.abs(before - after).max() > 0
 
 
@@ -149,12 +152,27 @@ def test_graphs_are_made_for_the_process_where_no_place_can_be_written(
 @pytest.mark.parametrize("name", GRAPH_ENGINES)
 def test_damaged_graph_is_named_and_can_be_deleted(name: str, small: Weights, place: Path) -> None:
     GRAPH_ENGINES[name](small)
-    (graph,) = place.glob("backbone-*")
+    (graph,) = place.glob("backbone-*.onnx")
     graph.write_bytes(graph.read_bytes()[:1000])
     with pytest.raises(
         CorruptWeights, match=r"backbone-.*\.onnx should be a graph made from weights, but it is damaged; delete it"
     ):
         GRAPH_ENGINES[name](small)
+
+
+@pytest.mark.parametrize("name", GRAPH_ENGINES)
+def test_graph_without_its_tensors_is_damaged_and_made_anew_once_it_is_deleted(
+    name: str, small: Weights, place: Path, reference: TorchEngine, crops: np.ndarray
+) -> None:
+    GRAPH_ENGINES[name](small)
+    (graph,), (tensors,) = place.glob("backbone-*.onnx"), place.glob("backbone-*.tensors")
+    assert graph.stat().st_size < 100_000 < tensors.stat().st_size
+    tensors.write_bytes(tensors.read_bytes()[:1000])
+    with pytest.raises(CorruptWeights, match="it is damaged; delete it"):
+        GRAPH_ENGINES[name](small)
+    graph.unlink()
+    features = GRAPH_ENGINES[name](small).embed(crops[:1])
+    np.testing.assert_allclose(features, reference.embed(crops[:1]), rtol=0, atol=1e-5 * features.max())
 
 
 # Choosing

@@ -10,8 +10,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import onnx
+from onnx.external_data_helper import set_external_data
 
 from ..errors import DownloadError
 from ..files import whole_file
@@ -24,7 +26,8 @@ from .contract import Floats, normalize_crops
 from .quantize import OnProgress, quantize, read_faces
 
 FOLDER = "engines"  # below a place of weights
-VERSION = 1  # of what is in a file of a name; another version is another name
+MIN_APART = 1 << 10  # bytes of a tensor that is kept out of the graph's own file
+VERSION = 2  # of what is in a file of a name; another version is another name
 INT8_FACES = 252  # that an int8 network is measured on
 DEMO_CLIPS = ("expressions.mp4", "leaves_and_returns.mp4", "two_people.mp4")
 
@@ -37,7 +40,9 @@ def find_backbone(weights: Weights, *, precision: str, on_progress: OnProgress =
     """
     size = weights.preprocessing.input_size
     name = f"{weights.backbone.stem}-{hash_file(weights.backbone)[:16]}-{size}px"
-    exact = _find(f"{name}-fp32", lambda path: _write_backbone(weights.backbone, path, input_size=size))
+    exact = _find_exact(
+        f"{name}-fp32", lambda: build_backbone(_read_state(read_backbone(weights.backbone)), input_size=size)
+    )
     if precision != "int8":
         return exact
 
@@ -57,7 +62,9 @@ def find_heads(paths: Sequence[Path]) -> Path:
         WeightsError: a head is damaged, or another network's.
     """
     digest = hashlib.sha256("".join(map(hash_file, paths)).encode()).hexdigest()
-    return _find(f"{len(paths)}-heads-{digest[:16]}", lambda path: _write_heads(paths, path))
+    return _find_exact(
+        f"{len(paths)}-heads-{digest[:16]}", lambda: build_heads([_read_state(read_head(path)) for path in paths])
+    )
 
 
 def read_last_layer(graph: Path) -> tuple[Floats, Floats]:
@@ -65,6 +72,12 @@ def read_last_layer(graph: Path) -> tuple[Floats, Floats]:
     arrays = {entry.name: entry for entry in onnx.load(graph).graph.initializer}
     weight, bias = (onnx.numpy_helper.to_array(arrays[name]) for name in ("fc2.weight", "fc2.bias"))
     return weight, bias
+
+
+def _find_exact(stem: str, build: Callable[[], onnx.ModelProto]) -> Path:
+    """Return a graph that `build` makes; its large tensors are in a file beside it."""
+    tensors = f"{stem}-v{VERSION}.tensors"
+    return _find(stem, lambda partial: _save(build(), partial, tensors=partial.with_name(tensors)))
 
 
 def _find(stem: str, write: Callable[[Path], None]) -> Path:
@@ -91,11 +104,16 @@ def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(prefix="emo_affectnet-")  # it goes when the process ends
 
 
-def _write_backbone(source: Path, target: Path, *, input_size: int) -> None:
-    state = {name: tensor.numpy() for name, tensor in read_backbone(source).state_dict().items()}
-    onnx.save(build_backbone(state, input_size=input_size), target)
+def _read_state(network: Any) -> dict[str, Floats]:
+    return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
 
 
-def _write_heads(sources: Sequence[Path], target: Path) -> None:
-    states = [{name: tensor.numpy() for name, tensor in read_head(path).state_dict().items()} for path in sources]
-    onnx.save(build_heads(states), target)
+def _save(model: onnx.ModelProto, target: Path, *, tensors: Path) -> None:
+    """Write a model's large tensors into a file beside it, which engines map into memory instead of copying it."""
+    with whole_file(tensors) as partial, partial.open("wb") as file:
+        for tensor in model.graph.initializer:
+            if len(tensor.raw_data) >= MIN_APART:
+                set_external_data(tensor, tensors.name, offset=file.tell(), length=len(tensor.raw_data))
+                file.write(tensor.raw_data)
+                tensor.ClearField("raw_data")
+        onnx.save(model, target)
