@@ -8,6 +8,7 @@ the engines' work.
 import hashlib
 import json
 import os
+import time
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ BATCH_NORM_EPSILON = 1e-3  # of every batch norm in the backbone: Keras' default
 CHANNELS = ("RGB", "BGR", "grey")  # grey: luma, three times
 INTERPOLATIONS = ("area", "nearest", "linear")
 UNSCALED = (1.0, 1.0, 1.0)
+SETTLED_NS = 2_000_000_000  # after a change of a file its times tell of the next one; FAT counts in steps of 2 s
+
+_hashes: dict[tuple[int, ...], str] = {}  # by the state of a file
 
 
 @dataclass(frozen=True)
@@ -116,11 +120,21 @@ def bundled_thresholds() -> Path:
 
 
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    """Return the SHA-256 of a file as 64 hexadecimal digits; a file that stays the same is read once in a process.
+
+    A file that has just been written is read each time: within a tick of the file system's clock it may change unseen.
+    """
+    about = path.stat()
+    changed = max(about.st_mtime_ns, about.st_ctime_ns)
+    state = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+    if state in _hashes:
+        return _hashes[state]
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
+    if time.time_ns() - changed > SETTLED_NS:
+        _hashes[state] = digest.hexdigest()
     return digest.hexdigest()
 
 

@@ -4,8 +4,10 @@ import hashlib
 import json
 import pickle
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import pytest
@@ -80,6 +82,37 @@ def test_hash_of_a_file_longer_than_one_read(tmp_path: Path) -> None:
     assert hash_file(tmp_path / "file") == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"
     (tmp_path / "file").write_bytes(b"a" * (1 << 20) + b"b")
     assert hash_file(tmp_path / "file") == hashlib.sha256(b"a" * (1 << 20) + b"b").hexdigest()
+
+
+def test_file_is_read_once_for_its_hash_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def begin() -> Any:
+        begun.append(True)
+        return hashlib.new("sha256")
+
+    monkeypatch.setattr(module, "SETTLED_NS", 0)
+    monkeypatch.setattr(module.hashlib, "sha256", begin)
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    time.sleep(0.02)  # a tick of the file system's clock
+    assert hash_file(path) == hash_file(path) == hashlib.new("sha256", b"one").hexdigest()
+    assert len(begun) == 1
+    path.write_bytes(b"two")
+    assert hash_file(path) == hashlib.new("sha256", b"two").hexdigest()
+    assert len(begun) == 2
+
+
+def test_file_that_changes_within_a_tick_of_the_clock_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    about = path.stat()
+    monkeypatch.setattr(Path, "stat", lambda self: about)  # the clock of a file system that counts in seconds
+    hash_file(path)
+    path.write_bytes(b"two")
+    assert hash_file(path) == hashlib.sha256(b"two").hexdigest()
 
 
 @pytest.mark.parametrize(
