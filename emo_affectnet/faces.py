@@ -234,6 +234,11 @@ def describe_look(image: Image, box: Box) -> Floats:
     return look
 
 
+def prepare_looks() -> None:
+    """Describe a look for nothing: OpenCV takes 0.2 s, once in a process, for its tables of these colours."""
+    describe_look(_BLANK, (0, 0, 64, 64))
+
+
 def look_distance(one: Floats, other: Floats) -> float:
     """Return the Hellinger distance of two looks, 0 (same colours) to 1 (none shared)."""
     return float(cv2.compareHist(one, other, cv2.HISTCMP_BHATTACHARYYA))

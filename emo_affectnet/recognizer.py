@@ -17,9 +17,9 @@ import numpy as np
 from . import __version__, store
 from .engines import Engine, open_engine
 from .errors import UnknownName, UsageError, check_name
-from .faces import DETECTORS, FaceTracker, Floats, Image, Sighting, View, box_area, crop, is_person
+from .faces import DETECTORS, FaceTracker, Floats, Image, Sighting, View, box_area, crop, is_person, prepare_looks
 from .stream import Stream
-from .threads import prefetch, run_beside
+from .threads import beside, prefetch, run_beside
 from .timeline import (
     MAX_GAP,
     SAMPLE_HZ,
@@ -111,7 +111,10 @@ class EmotionRecognizer:
                 if file is not None and str(file) not in SIBLINGS | UNAVAILABLE:
                     store.trust(Path(file))
         where = {"engine": engine, "precision": precision, "device": device, "threads": threads}
-        self.engine = _open_engine(backbone, weights=weights, head_file=head_file, on_prepare=on_prepare, where=where)
+        with beside(prepare_looks):
+            self.engine = _open_engine(
+                backbone, weights=weights, head_file=head_file, on_prepare=on_prepare, where=where
+            )
         self.preprocessing, self.threads = self.engine.preprocessing, threads
         self.head = _pick_head(head, self.engine.heads)
         self.heads = (AVERAGE,) if self.head == AVERAGE else self.engine.heads

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Full, Queue
 from typing import TypeVar
@@ -72,6 +72,15 @@ def prefetch(items: Generator[Item, None, None], *, depth: int = 8) -> Generator
         finally:
             stopped.set()
         making.result()
+
+
+@contextmanager
+def beside(function: Callable[[], object]) -> Iterator[None]:
+    """Run a function on a thread of its own while the body runs; what it raises is raised when the body has ended."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="beside") as threads:
+        running = threads.submit(function)
+        yield
+    running.result()
 
 
 def run_beside(

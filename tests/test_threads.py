@@ -9,7 +9,7 @@ import pytest
 
 from emo_affectnet import threads
 from emo_affectnet.errors import VideoError
-from emo_affectnet.threads import count_cores, prefetch, run_beside
+from emo_affectnet.threads import beside, count_cores, prefetch, run_beside
 
 
 @pytest.mark.parametrize(
@@ -105,3 +105,25 @@ def test_what_the_work_raises_is_raised_at_its_item() -> None:
     with pytest.raises(ZeroDivisionError):
         next(results)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("beside")]
+
+
+def test_function_runs_on_a_thread_of_its_own_while_the_body_does() -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        assert may_end.wait(10)
+
+    with beside(work):
+        assert begun.wait(10)
+        may_end.set()
+
+
+def test_error_beside_the_body_comes_out_when_it_has_ended() -> None:
+    def fail() -> None:
+        raise VideoError("no")
+
+    seen = []
+    with pytest.raises(VideoError, match="no"), beside(fail):
+        seen.append(True)
+    assert seen
