@@ -42,7 +42,8 @@ def measure_stages(row: Row, *, tell: Tell) -> dict[str, Any]:
         tell(f"  {side:11}" + ", ".join(f"{name} {spent:.2f}" for name, spent in stages.items()))
     tell(
         f"  {'backbone':11}{told['crops']} crops at {alone['crops_per_second']:.0f}/s, in batches of {alone['batch']}: "
-        f"{seconds:.1f} s, {seconds / row.seconds:.0%} of the {row.seconds:.1f} s that all of it takes"
+        f"{seconds:.1f} s, {seconds / row.seconds:.0%} of the {row.seconds:.1f} s that all of it takes; the cores are "
+        f"busy for {row.busy:.0%} of that"
     )
     return {
         "video": {"height": case.height, "seconds": case.seconds},
@@ -52,6 +53,7 @@ def measure_stages(row: Row, *, tell: Tell) -> dict[str, Any]:
         "crops": told["crops"],
         "backbone": alone,
         "backbone_share": seconds / row.seconds,
+        "busy": row.busy,
     }
 
 
