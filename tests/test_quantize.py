@@ -93,10 +93,17 @@ def test_onnx_runtime_pools_the_stem_in_float32(target: Path, tmp_path: Path, mo
     assert makers[pool.input[0]] == "Conv"
 
 
-def test_the_same_source_and_faces_give_the_same_bytes(source: Path, target: Path, faces: np.ndarray) -> None:
+def test_making_it_again_gives_the_same_bytes_and_says_nothing(
+    source: Path, target: Path, faces: np.ndarray, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The quantiser writes to the root log, and gives it a handler."""
+    root = logging.getLogger()
+    before = root.level, list(root.handlers)
     again = source.with_name("again.onnx")
     quantize(source, again, faces=faces)
     assert again.read_bytes() == target.read_bytes()
+    assert (root.level, root.handlers) == before
+    assert capfd.readouterr() == ("", "")
 
 
 def test_progress_is_told_from_nothing_to_all(source: Path, faces: np.ndarray, tmp_path: Path, monkeypatch) -> None:
@@ -119,11 +126,3 @@ def test_a_network_that_is_no_number_is_refused(faces: np.ndarray) -> None:
     exact = np.full((3, 7), 1 / 7, np.float32)
     with pytest.raises(WrongArchitecture, match="differ by nan"):
         module._check_agreement(exact, exact * np.nan, Path("backbone.onnx"))
-
-
-def test_the_root_log_stays_as_it_was(source: Path, faces: np.ndarray, tmp_path: Path, capfd) -> None:
-    root = logging.getLogger()
-    before = root.level, list(root.handlers)
-    quantize(source, tmp_path / "int8.onnx", faces=faces)
-    assert (root.level, root.handlers) == before
-    assert capfd.readouterr() == ("", "")

@@ -1,5 +1,6 @@
 """The facade: real videos through fakes for value, and through the bundled weights for truth."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,14 @@ def test_dropped_frames_change_the_rows_and_hardly_the_emotions(bundled: Emotion
     assert not holed.video.is_constant_rate
     np.testing.assert_allclose(holed.times, whole.times[kept], atol=1e-4)
     assert (holed.emotions == whole.emotions[kept]).mean() > 0.95
+
+
+def test_tables_of_looks_are_made_while_the_networks_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    monkeypatch.setattr(module, "prepare_looks", lambda: threads.append(threading.get_ident()))
+    EmotionRecognizer()
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
 
 
 def test_a_named_head_reports_its_own_probabilities(carphone: Path, bundled: EmotionRecognizer) -> None:

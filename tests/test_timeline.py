@@ -53,7 +53,7 @@ def published_report(fps: float, total: int, window_vectors) -> tuple[list[int],
     for k, window in enumerate(windows):
         for frame in range(window[0], window[-1] + 1):
             rows.setdefault(frame, []).append(window_vectors(k))
-    values = {frame: np.mean(vectors, axis=0) for frame, vectors in rows.items()}
+    values = {frame: sum(vectors) / len(vectors) for frame, vectors in rows.items()}
     for frame in range(samples[-1] + 1 if samples else 1, total + 1):
         values[frame] = window_vectors(len(windows) - 1)
     return samples, values
