@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import __version__, store
-from .engines import Engine, open_engine
+from .engines import BATCH_WINDOWS, Engine, open_engine
 from .errors import UnknownName, UsageError, check_name
 from .faces import DETECTORS, FaceTracker, Floats, Image, Sighting, View, box_area, crop, is_person, prepare_looks
 from .stream import Stream
@@ -217,7 +217,7 @@ class EmotionRecognizer:
             judged = average(self.engine.classify_faces(track.features), track.times, seconds=self.smoothing)[None]
         else:
             windows = slide(track)
-            judged = self.engine.classify(windows.features)
+            judged = np.concatenate([self.engine.classify(each) for each in windows.split(BATCH_WINDOWS)], axis=1)
         return build_timeline(
             info,
             track,

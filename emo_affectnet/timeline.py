@@ -53,9 +53,20 @@ class FaceTrack:
 class Windows:
     """Runs of ten samples, or single ones, each with the frames it covers."""
 
-    features: Floats  # (W, 10, 512)
+    samples: Floats  # (T, 512), features of a track
+    rows: Integers  # (W, 10), which of them are in a window
     first: Integers  # (W,) index of the first covered frame
     last: Integers  # (W,) index of the last covered frame, inclusive
+
+    @property
+    def features(self) -> Floats:
+        """Float32 (W, 10, 512), copied when asked for: twice as large as the samples, because windows overlap."""
+        return self.samples[self.rows]
+
+    def split(self, size: int) -> Iterator[Floats]:
+        """Yield the features of `size` windows at a time, (B, 10, 512)."""
+        for start in range(0, len(self), size):
+            yield self.samples[self.rows[start : start + size]]
 
     def __len__(self) -> int:
         return len(self.first)
@@ -137,12 +148,12 @@ def slide(track: FaceTrack) -> Windows:
     """Cut a track into windows; none reaches across an absence."""
     rows = track_rows(track.times)
     frames = track.frame_indices[rows]
-    return Windows(track.features[rows], frames[:, 0], frames[:, -1])
+    return Windows(track.features, rows, frames[:, 0], frames[:, -1])
 
 
 def hold(track: FaceTrack) -> Windows:
     """Return the samples of a track as windows of one, which `spread` holds until the next sample."""
-    return Windows(track.features[:, None], track.frame_indices, track.frame_indices)
+    return Windows(track.features, np.arange(len(track))[:, None], track.frame_indices, track.frame_indices)
 
 
 def average(values: Floats, times: Doubles, *, seconds: float) -> Floats:
@@ -303,11 +314,12 @@ def build_timeline(
     observed = find_observed(track, samples=samples, frame_count=count)
     reported = choose_head(window_probabilities, heads, head)
     probabilities = np.where(observed[:, None], spread(windows, reported, frame_count=count), np.nan)
-    by_head = np.stack([spread(windows, each, frame_count=count) for each in window_probabilities])  # (heads, F, 7)
     agreement = np.full(count, np.nan, dtype=np.float32)
     if len(heads) > 1:
-        top = np.nan_to_num(probabilities).argmax(axis=1)
-        agreement = np.where(observed, (np.nan_to_num(by_head).argmax(axis=2) == top).mean(axis=0), np.nan)
+        top = _find_top(probabilities)
+        by_head = (spread(windows, each, frame_count=count) for each in window_probabilities)  # (F, 7), one at a time
+        behind = sum((_find_top(each) == top).astype(np.int64) for each in by_head)
+        agreement = np.where(observed, behind / len(heads), np.nan)
     return Timeline(
         video=info,
         track_id=track.track_id,
@@ -322,6 +334,12 @@ def build_timeline(
         window_probabilities=window_probabilities,
         extras={name: _hold_values(values, track, observed) for name, values in extras.items()},
     )
+
+
+def _find_top(probabilities: Floats) -> Integers:
+    """Return the columns (F,) of the largest of probabilities (F, 7), which may be unknown."""
+    top: Integers = np.nan_to_num(probabilities).argmax(axis=1)
+    return top
 
 
 def _hold_values(values: Floats, track: FaceTrack, observed: Booleans) -> Floats:
