@@ -14,7 +14,6 @@ from clips import FOLDER, SECONDS, find_clip
 from measurement import ROOT, Ratio, compare, run_apart
 
 from emo_affectnet.engines import REFERENCE
-from emo_affectnet.threads import count_cores
 from emo_affectnet.weights import bundled_folder, read_preprocessing
 
 Doubles = npt.NDArray[np.float64]
@@ -109,11 +108,6 @@ class Row:
         return median(run.wall for run in self.ours)
 
     @property
-    def busy(self) -> float:
-        """Share of the cores' time that ours took: what is missing to 1, cores had nothing to do."""
-        return median(run.cpu / run.wall for run in self.ours) / count_cores()
-
-    @property
     def published_seconds(self) -> float:
         """Median of theirs."""
         return median(run.wall for run in self.published)
@@ -127,7 +121,6 @@ class Row:
             "video": {"height": self.case.height, "seconds": self.case.seconds},
             "input_size": self.case.input_size,
             **asdict(self.variant),
-            "busy": self.busy,
             "published_over_ours": {name: ratio and asdict(ratio) for name, ratio in ratios.items()},
             **{name: agreement and asdict(agreement) for name, agreement in agreements.items()},
             "ours": [_describe(run) for run in self.ours],

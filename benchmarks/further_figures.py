@@ -10,6 +10,8 @@ from typing import Any
 from clips import SECONDS, find_clip
 from comparison import Row, Tell, measure
 
+from emo_affectnet.threads import count_cores
+
 LONG_SECONDS = 600
 HEIGHTS = {"growth": 720, "people": 1080, "start": 720}  # px of the videos
 PEOPLE, PEOPLE_DETECTOR = 8, "full-range"  # which finds faces that are small in the picture
@@ -35,15 +37,20 @@ def _choose_longest(rows: Sequence[Row]) -> list[Row]:
 def measure_stages(row: Row, *, tell: Tell) -> dict[str, Any]:
     """Time our stages one after another, and the backbone by itself at its best; the published ones are known."""
     case, options = row.case, {"backbone": row.case.backbone}
-    told, alone = measure("stages", clip=case.clip, **options), measure("backbone", **options)
+    told = measure("stages", clip=case.clip, **options)
+    # One after the other, because machines change their pace.
+    alone, whole = measure("backbone", **options), measure("ours", clip=case.clip, times=2, **options)
     seconds = told["crops"] / alone["crops_per_second"]
+    shares = {name: seconds / whole[name] for name in ("wall", "later_wall")}
+    busy = whole["later_cpu"] / whole["later_wall"] / count_cores()
     tell(f"\n{case.height}p, {case.seconds} s, faces of {case.input_size} px: seconds of each stage, run by itself")
     for side, stages in (("ours", told["stages"]), ("published", row.published[-1].stages)):
         tell(f"  {side:11}" + ", ".join(f"{name} {spent:.2f}" for name, spent in stages.items()))
     tell(
         f"  {'backbone':11}{told['crops']} crops at {alone['crops_per_second']:.0f}/s, in batches of {alone['batch']}: "
-        f"{seconds:.1f} s, {seconds / row.seconds:.0%} of the {row.seconds:.1f} s that all of it takes; the cores are "
-        f"busy for {row.busy:.0%} of that"
+        f"{seconds:.1f} s, {shares['wall']:.0%} of the {whole['wall']:.1f} s that all of it takes, and "
+        f"{shares['later_wall']:.0%} of the {whole['later_wall']:.1f} s of a further video, when cores are busy for "
+        f"{busy:.0%} of the time"
     )
     return {
         "video": {"height": case.height, "seconds": case.seconds},
@@ -52,8 +59,8 @@ def measure_stages(row: Row, *, tell: Tell) -> dict[str, Any]:
         "published": row.published[-1].stages,
         "crops": told["crops"],
         "backbone": alone,
-        "backbone_share": seconds / row.seconds,
-        "busy": row.busy,
+        "backbone_share": shares,
+        "busy": busy,
     }
 
 
