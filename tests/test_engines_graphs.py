@@ -1,5 +1,6 @@
 """ONNX Runtime and OpenVINO against PyTorch, and the graph files that they are made of."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -13,7 +14,14 @@ from network_files import random_backbone
 
 from emo_affectnet.engines import ENGINES, GraphEngine, OnnxRuntimeEngine, OpenVinoEngine, TorchEngine, open_engine
 from emo_affectnet.engines import graphs as graphs_module
-from emo_affectnet.errors import CorruptWeights, EngineUnavailable, UnknownName, UsageError, WrongArchitecture
+from emo_affectnet.errors import (
+    CorruptWeights,
+    EngineUnavailable,
+    UnknownName,
+    UsageError,
+    WeightsError,
+    WrongArchitecture,
+)
 from emo_affectnet.models import LSTMHead
 from emo_affectnet.weight_sets import Weights
 from emo_affectnet.weights import Preprocessing
@@ -131,10 +139,13 @@ def test_other_weights_of_the_same_name_have_a_graph_of_their_own(small: Weights
 
 def test_failure_leaves_no_graph_behind(small: Weights, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("onnx.save", fail)
-    with pytest.raises(OSError, match="no space left"):
+    sentence = (
+        r"could not be written to .*engines, .*\(No space left on device\)\. Make room there, .*_WEIGHTS to a folder"
+    )
+    with pytest.raises(WeightsError, match=sentence):
         OnnxRuntimeEngine(small)
     assert list_names(place) == []
 

@@ -15,11 +15,11 @@ from typing import Any
 import onnx
 from onnx.external_data_helper import set_external_data
 
-from ..errors import DownloadError
+from ..errors import DownloadError, WeightsError
 from ..files import whole_file
 from ..networks import read_backbone, read_head
 from ..onnx_graph import build_backbone, build_heads
-from ..store.folders import places, writable_folder
+from ..store.folders import PLACE_VARIABLE, places, writable_folder
 from ..weight_sets import Weights
 from ..weights import demo_folder, hash_file
 from .contract import Floats, normalize_crops
@@ -87,8 +87,14 @@ def _find(stem: str, write: Callable[[Path], None]) -> Path:
             return place / FOLDER / name
     path = _folder() / name
     if not path.is_file():
-        with whole_file(path) as partial:
-            write(partial)
+        try:
+            with whole_file(path) as partial:
+                write(partial)
+        except OSError as error:
+            raise WeightsError(
+                f"The network could not be written to {path.parent}, where engines read it ({error.strerror}). Make "
+                f"room there, some 200 MB, or set {PLACE_VARIABLE} to a folder with room."
+            ) from error
     return path
 
 
