@@ -26,7 +26,7 @@ from emo_affectnet.emotions import EMOTION_NAMES
 from emo_affectnet.engines import normalize_crops
 from emo_affectnet.faces import DETECTORS, Image, crop
 from emo_affectnet.keras_graph import build_backbone, build_head, fill_backbone, fill_head, load_file
-from emo_affectnet.networks import read_backbone, read_head
+from emo_affectnet.networks import export_arrays, read_backbone, read_head
 from emo_affectnet.weights import Preprocessing
 
 Floats = npt.NDArray[np.float32]
@@ -46,8 +46,8 @@ def write_keras_files(backbone: Path, head: Path, *, folder: Path) -> tuple[Path
     """Write a backbone and a head as Keras files, as the published weights are, and return their paths."""
     files = folder / f"{backbone.stem}.weights.h5", folder / f"{head.stem}.weights.h5"
     networks = build_backbone(), build_head()
-    fill_backbone(networks[0], {name: tensor.numpy() for name, tensor in read_backbone(backbone).state_dict().items()})
-    fill_head(networks[1], {name: tensor.numpy() for name, tensor in read_head(head).state_dict().items()})
+    fill_backbone(networks[0], export_arrays(read_backbone(backbone)))
+    fill_head(networks[1], export_arrays(read_head(head)))
     for network, file in zip(networks, files, strict=True):
         network.save_weights(file)
     return files

@@ -33,7 +33,7 @@ from .errors import UsageError, VideoError, WrongArchitecture
 from .faces import DETECTORS, crop
 from .files import whole_file
 from .models import LSTMHead, ResNet50
-from .networks import load_backbone, load_classifier, load_head, read_backbone, read_head
+from .networks import export_arrays, load_backbone, load_classifier, load_head, read_backbone, read_head
 from .onnx_graph import build_backbone, build_head
 from .timeline import WINDOW, sample_frames
 from .video import probe, read_frames
@@ -316,7 +316,7 @@ def _draw_example(source: _Source) -> Tensor:
 
 
 def _write_onnx(source: _Source, path: Path) -> None:
-    state = {name: tensor.numpy() for name, tensor in source.network.state_dict().items()}
+    state = export_arrays(source.network)
     is_head = source.kind == "head"
     model = build_head(state) if is_head else build_backbone(state, input_size=source.preprocessing.input_size)
     onnx.helper.set_model_props(model, _list_metadata(source))

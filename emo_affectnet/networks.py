@@ -9,6 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from .emotions import Emotion
 from .errors import CorruptWeights, WrongArchitecture
 from .keras_files import read_backbone_arrays, read_head_arrays
@@ -26,6 +29,11 @@ if TYPE_CHECKING:
 LOOKALIKE = 1e-3  # of the largest feature: how far sums in another order may lie apart
 # What PyTorch raises over damaged files: a changed length, for one, asks it for all the memory there is.
 _UNREADABLE = (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, MemoryError)
+
+
+def export_arrays(network: "torch.nn.Module") -> dict[str, npt.NDArray[np.float32]]:
+    """Return the tensors of a network on the CPU by their names, for what does not know PyTorch."""
+    return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
 
 
 def _read_state_dict(path: Path) -> "dict[str, torch.Tensor]":

@@ -15,6 +15,7 @@ from emo_affectnet.engines import quantize as module
 from emo_affectnet.engines.graph_engines import _open_session
 from emo_affectnet.engines.quantize import quantize, read_faces
 from emo_affectnet.errors import MissingWeights, WrongArchitecture
+from emo_affectnet.networks import export_arrays
 from emo_affectnet.onnx_graph import build_backbone
 from emo_affectnet.weights import Preprocessing
 
@@ -35,8 +36,7 @@ def faces() -> np.ndarray:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("graphs") / "backbone.onnx"
-    state = {name: tensor.numpy() for name, tensor in random_backbone().state_dict().items()}
-    onnx.save(build_backbone(state, input_size=SIZE), path)
+    onnx.save(build_backbone(export_arrays(random_backbone()), input_size=SIZE), path)
     return path
 
 

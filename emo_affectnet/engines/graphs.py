@@ -10,14 +10,13 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import onnx
 from onnx.external_data_helper import set_external_data
 
 from ..errors import DownloadError, WeightsError
 from ..files import whole_file
-from ..networks import read_backbone, read_head
+from ..networks import export_arrays, read_backbone, read_head
 from ..onnx_graph import build_backbone, build_heads
 from ..store.folders import PLACE_VARIABLE, places, writable_folder
 from ..weight_sets import Weights
@@ -41,7 +40,7 @@ def find_backbone(weights: Weights, *, precision: str, on_progress: OnProgress =
     size = weights.preprocessing.input_size
     name = f"{weights.backbone.stem}-{hash_file(weights.backbone)[:16]}-{size}px"
     exact = _find_exact(
-        f"{name}-fp32", lambda: build_backbone(_read_state(read_backbone(weights.backbone)), input_size=size)
+        f"{name}-fp32", lambda: build_backbone(export_arrays(read_backbone(weights.backbone)), input_size=size)
     )
     if precision != "int8":
         return exact
@@ -63,7 +62,7 @@ def find_heads(paths: Sequence[Path]) -> Path:
     """
     digest = hashlib.sha256("".join(map(hash_file, paths)).encode()).hexdigest()
     return _find_exact(
-        f"{len(paths)}-heads-{digest[:16]}", lambda: build_heads([_read_state(read_head(path)) for path in paths])
+        f"{len(paths)}-heads-{digest[:16]}", lambda: build_heads([export_arrays(read_head(path)) for path in paths])
     )
 
 
@@ -108,10 +107,6 @@ def _folder() -> Path:
 @cache
 def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(prefix="emo_affectnet-")  # it goes when the process ends
-
-
-def _read_state(network: Any) -> dict[str, Floats]:
-    return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
 
 
 def _save(model: onnx.ModelProto, target: Path, *, tensors: Path) -> None:

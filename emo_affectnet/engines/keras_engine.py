@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import EngineUnavailable, UsageError
 from ..faces import silent_errors
-from ..networks import read_backbone, read_head
+from ..networks import export_arrays, read_backbone, read_head
 from ..timeline import WINDOW
 from ..weight_sets import Weights
 from ..weights import FEATURES, sniff_format
@@ -100,5 +100,5 @@ def _fill_graph(
     if sniff_format(path) == "Keras":
         _import_graph().load_file(model, path)
     else:
-        fill(model, {name: tensor.numpy() for name, tensor in read(path).state_dict().items()})
+        fill(model, export_arrays(read(path)))
     return model
