@@ -51,11 +51,11 @@ def main(seconds: tuple[int, ...], only: Path | None, reports: Path | None) -> N
         click.echo(json.dumps(measure(only, reports)))
         return
     from emo_affectnet.batch import analyze
-    from emo_affectnet.recognizer import EmotionRecognizer
+    from emo_affectnet.inputs import Options
 
     clips = [find_clip(height=HEIGHT, seconds=length, people=PEOPLE) for length in seconds]
     with tempfile.TemporaryDirectory() as folder:
-        analyze(clips, save=Path(folder), recognizer=EmotionRecognizer, faces="all")
+        analyze(clips, save=Path(folder), options=Options(faces="all"))
         results = [run_apart(__file__, "--only", clip, "--reports", folder) for clip in clips]
     click.echo(f"{'clip':>8}{'size':>10}{'x real time':>13}{'processor s/s':>15}{'peak MB':>9}{'size ratio':>12}")
     for row in results:

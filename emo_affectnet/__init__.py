@@ -12,6 +12,7 @@ from .errors import EmoAffectNetError
 
 if TYPE_CHECKING:
     from .batch import analyze
+    from .inputs import Options
     from .recognizer import EmotionRecognizer
     from .reports import read_csv
     from .timeline import Timeline
@@ -28,6 +29,7 @@ __all__ = [
     "Emotion",
     "EmotionRecognizer",
     "HSEmotionRecognizer",
+    "Options",
     "Timeline",
     "VideoInfo",
     "analyze",
@@ -37,6 +39,7 @@ __all__ = [
 _HOMES = {
     "EmotionRecognizer": "recognizer",
     "HSEmotionRecognizer": "zoo.hsemotion",
+    "Options": "inputs",
     "Timeline": "timeline",
     "VideoInfo": "video",
     "analyze": "batch",

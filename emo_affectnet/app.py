@@ -30,8 +30,8 @@ from .app_fragments import (
     show_segments,
 )
 from .app_sessions import LiveView, Recognizers, Result, Session, Sessions, WorkDropped, analyze_video
-from .batch import FACES, VIDEO_SUFFIXES
 from .errors import EmoAffectNetError, EngineUnavailable, UsageError
+from .inputs import FACES, VIDEO_SUFFIXES
 from .recognizer import EmotionRecognizer
 from .stream import MODES
 from .video import Image

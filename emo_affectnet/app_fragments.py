@@ -9,8 +9,8 @@ from pathlib import Path
 from markupsafe import Markup
 from PIL import Image as Pillow
 
-from .batch import Outcome
 from .pages import Segment, format_time
+from .summary import Outcome
 from .timeline import Moment
 from .video import Image
 

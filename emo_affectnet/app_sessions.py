@@ -14,14 +14,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .analysis import summarize, write_reports
 from .annotation import annotate_video
-from .batch import Outcome, summarize, write_reports
 from .drawing import draw_people
 from .pages import Segment, find_segments, write_page
 from .plots import plot_report
 from .recognizer import EmotionRecognizer
 from .reports import read_people, report_path
 from .stream import Stream
+from .summary import Outcome
 from .timeline import MAX_GAP, Moment
 from .video import Frame, Image
 

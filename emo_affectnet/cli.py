@@ -5,24 +5,31 @@ Heavy packages load inside the commands, so that `--help` answers at once.
 """
 
 import functools
+import shlex
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from . import __version__
 from .cli_evaluation import evaluate
-from .cli_terminal import HELP, PATH, Command, Group, progress_bars, published_options, recognizer_options
+from .cli_terminal import HELP, PATH, Command, Group, job_options, progress_bars, published_options, recognizer_options
 from .cli_training import corpora, train
 from .cli_viewing import annotate, app, live, report
 from .cli_weights import weights
 from .errors import UsageError
+from .inputs import Options, Shard, find_inputs, printable
+from .summary import summary_path
 from .weights import bundled_thresholds
 
 if TYPE_CHECKING:
-    from .batch import Outcome
+    from . import batch
+    from .summary import Outcome
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -65,6 +72,7 @@ for command in (annotate, report, live, app, weights, corpora, train, evaluate):
 @click.option("--engagement", is_flag=True, help="Add a column; with --backbone enet_b0_8_best_afew, for example.")
 @click.option("--adaptive", is_flag=True, help="Look at few frames, and at more where they do not tell; summary only.")
 @click.option("--thresholds", type=PATH, help="What --adaptive goes by.  [default: that of the bundled weights]")
+@job_options
 @recognizer_options
 def analyze(paths: tuple[Path, ...], **options: Any) -> None:
     """Write one emotion report per video, from files and folders, and a summary of all."""
@@ -85,6 +93,7 @@ def analyze(paths: tuple[Path, ...], **options: Any) -> None:
 )
 @_FACES
 @_FORMATS
+@job_options
 @published_options
 def run(path_video: Path, **options: Any) -> None:
     """Write one emotion report per video of a folder, and a summary of all."""
@@ -97,29 +106,90 @@ def _analyze(
     save: Path,
     faces: str,
     formats: tuple[str, ...],
+    force: bool,
+    shard: str | None,
+    time_limit: float | None,
     features: Path | None = None,
     adaptive: bool = False,
     thresholds: Path | None = None,
     **recognizer_settings: Any,
 ) -> None:
-    from . import batch
+    from . import batch, workers
 
     if thresholds and not adaptive:
         raise UsageError("--thresholds belongs to --adaptive, which was not given.")
-    inputs, passed_over = batch.find_inputs(paths)
-    with progress_bars(total=len(inputs)) as bars:
+    options = Options(
+        recognizer=recognizer_settings,
+        faces=faces,
+        formats=formats,
+        thresholds=(thresholds or bundled_thresholds()) if adaptive else None,
+    )
+    share = Shard.parse(shard) if shard else None
+    inputs, passed_over = find_inputs(paths)
+    with _stopping_well(), progress_bars(total=len(inputs)) as bars:
+
+        def on_ready(crew: "batch.Crew", kept: int, inputs: int) -> None:
+            bars.tell(crew.description)
+            bars.plan(kept, inputs)
+            if kept:
+                bars.tell(f"{kept} of {inputs} were finished before and are kept; --force analyses them again.")
+
         outcomes = batch.analyze(
             paths,
             save=save,
-            recognizer=functools.partial(bars.open_recognizer, **recognizer_settings),
-            faces=faces,
-            formats=formats,
+            options=options,
+            crew=functools.partial(workers.open_workers, on_prepare=bars.on_prepare, time_limit=time_limit),
+            shard=share,
+            force=force,
             features=features,
-            thresholds=(thresholds or bundled_thresholds()) if adaptive else None,
+            on_ready=on_ready,
             on_progress=bars.on_progress,
             on_outcome=lambda outcome: bars.on_finished(_describe(outcome)),
         )
-    _tell_outcomes(outcomes, passed_over, save=save, is_adaptive=adaptive)
+    _tell_outcomes(outcomes, passed_over, summary=summary_path(save, share), is_adaptive=adaptive)
+
+
+@contextmanager
+def _stopping_well() -> Iterator[None]:
+    """Let Ctrl-C and the signal to terminate end a run by the way of its clean-up, and say how to go on."""
+
+    def stop(number: int, frame: object) -> None:
+        raise _Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except _Stopped as error:
+        click.echo("Stopped. What is finished stays; to go on, run the same command again:", err=True)
+        click.echo(f"  {_repeat_command()}", err=True)
+        sys.exit(128 + error.number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Stopped(BaseException):
+    """Somebody wants the run to end."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number  # of the signal
+
+
+def _repeat_command() -> str:
+    """Return the command as it was given, but that what is finished is kept."""
+    context = click.get_current_context()
+    words = context.command_path.split()
+    words = ["python", sys.argv[0], *words[1:]] if words[0].endswith(".py") else words
+    for parameter in context.command.params:
+        name, value = str(parameter.name), context.params.get(str(parameter.name))
+        is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE and name != "force"
+        values = value if isinstance(value, tuple) else [value]
+        if is_given and isinstance(parameter, click.Argument):
+            words += map(str, values)
+        elif is_given and isinstance(parameter, click.Option):
+            for each in values:
+                words += [parameter.opts[0]] if parameter.is_flag else [parameter.opts[0], str(each)]
+    return printable(shlex.join(words))
 
 
 def _describe(outcome: "Outcome") -> str:
@@ -137,20 +207,34 @@ def _describe(outcome: "Outcome") -> str:
     return f"{outcome.file}: {outcome.emotion} (face seen {outcome.coverage:.0%}{agreement}{people}, {took})"
 
 
-def _tell_outcomes(outcomes: "list[Outcome]", passed_over: list[Path], *, save: Path, is_adaptive: bool) -> None:
+def _tell_outcomes(outcomes: "list[Outcome]", passed_over: list[Path], *, summary: Path, is_adaptive: bool) -> None:
     failed = [outcome for outcome in outcomes if outcome.status == "error"]
     done = sum(outcome.status != "error" or outcome.frames is not None for outcome in outcomes)
     what = "video" if is_adaptive else "report"
-    kept = f"summed up in {save / 'summary.csv'}" if is_adaptive else f"in {save}, with summary.csv"
+    kept = f"summed up in {summary}" if is_adaptive else f"in {summary.parent}, with {summary.name}"
     click.echo(f"{done} of {len(outcomes)} {what if len(outcomes) == 1 else what + 's'} {kept}.")
     if passed_over:
-        names = ", ".join(click.format_filename(path.name) for path in passed_over[:3])
+        names = ", ".join(printable(path.name) for path in passed_over[:3])
         more = f" and {len(passed_over) - 3} more" if len(passed_over) > 3 else ""
         click.echo(f"Passed over, as they are no videos: {names}{more}")
     for outcome in failed:
         click.echo(f"Failed: {outcome.message}", err=True)
     if failed:
+        click.echo("To try again what failed, and nothing else, run the same command again:", err=True)
+        click.echo(f"  {_repeat_command()}", err=True)
         sys.exit(1)
+
+
+@main.command()
+@click.argument("folders", nargs=-1, required=True, type=PATH, metavar="FOLDER...")
+@click.option("--save", type=PATH, help="Folder for the whole summary.  [default: the first of the folders]")
+def merge(folders: tuple[Path, ...], save: Path | None) -> None:
+    """Join the summaries of the shards in report FOLDERS to one summary.csv."""
+    from .merging import merge
+
+    target = save or folders[0]
+    count = merge(folders, save=target)
+    click.echo(f"{count} {'row' if count == 1 else 'rows'} in {target / 'summary.csv'}.")
 
 
 @main.command()

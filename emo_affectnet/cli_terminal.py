@@ -12,7 +12,7 @@ from .errors import EmoAffectNetError
 from .weights import HEAD_NAMES
 
 if TYPE_CHECKING:
-    from .batch import Input
+    from .inputs import Input
     from .recognizer import EmotionRecognizer
 
 PATH = click.Path(path_type=Path)
@@ -74,6 +74,22 @@ _RECOGNIZER_OPTIONS = (
 )  # fmt: skip
 
 
+_JOB_OPTIONS = (
+    click.option("--force", is_flag=True, help="Analyse again what is finished, too."),
+    click.option(
+        "--shard",
+        metavar="I/N",
+        help="Take the I-th of N shares of the videos, for as many processes or machines; see 'emo-affectnet merge'.",
+    ),
+    click.option(
+        "--time-limit",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="Give up a video that takes longer.  [default: one that shows no progress for 600 s]",
+    ),
+)
+
+
 def add_options(options: Sequence[Callable[[Function], Function]]) -> Callable[[Function], Function]:
     """Return a decorator that adds options to a command, in the order of its help."""
 
@@ -88,6 +104,11 @@ def add_options(options: Sequence[Callable[[Function], Function]]) -> Callable[[
 def recognizer_options(command: Function) -> Function:
     """Add the options that an `EmotionRecognizer` is made with."""
     return add_options(_FILE_OPTIONS)(published_options(command))
+
+
+def job_options(command: Function) -> Function:
+    """Add the options of a long run over many videos."""
+    return add_options(_JOB_OPTIONS)(command)
 
 
 def published_options(command: Function) -> Function:
@@ -124,14 +145,11 @@ class Bars:
     """What a command tells while it works."""
 
     on_progress: "Callable[[Input, int, int | None], None]"  # the video, its frames done and in all
+    on_prepare: Callable[[int, int], None]  # steps done and in all of making an int8 network
     on_finished: Callable[[str], None]  # a line on a finished video
+    tell: Callable[[str], None]  # a line on something else
+    plan: Callable[[int, int], None]  # how many videos are done already, and how many there are
     open_recognizer: "Callable[..., EmotionRecognizer]"  # takes its settings, says what runs the network
-
-
-def describe_network(recognizer: "EmotionRecognizer") -> str:
-    """Return what runs the network, where and why there, as a line for people."""
-    engine = recognizer.engine
-    return f"Network: {engine.name} in {engine.precision}, {engine.description}."
 
 
 @contextmanager
@@ -159,6 +177,9 @@ def progress_bars(*, total: int) -> Iterator[Bars]:
         def on_prepare(done: int, steps: int) -> None:
             bars.update(video, description="Making the int8 network, once", completed=done, total=steps, unit="steps")
 
+        def plan(done: int, videos: int) -> None:
+            bars.update(folder, completed=done, total=videos)
+
         def on_finished(line: str) -> None:
             bars.update(folder, advance=1)
             tell(line)
@@ -170,10 +191,10 @@ def progress_bars(*, total: int) -> Iterator[Bars]:
             from .recognizer import EmotionRecognizer
 
             recognizer = EmotionRecognizer(**settings, on_prepare=on_prepare)
-            tell(describe_network(recognizer))
+            tell(recognizer.description)
             return recognizer
 
-        yield Bars(on_progress, on_finished, open_recognizer)
+        yield Bars(on_progress, on_prepare, on_finished, tell, plan, open_recognizer)
 
 
 def print_table(title: str, rows: Sequence[tuple[str, ...]]) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .cli_terminal import HELP, PATH, Command, describe_network, progress_bars, recognizer_options
+from .cli_terminal import HELP, PATH, Command, progress_bars, recognizer_options
+from .inputs import find_inputs
 
 if TYPE_CHECKING:
     from .viewing import Made
@@ -69,9 +70,9 @@ def _annotate(
     style: str,
     **recognizer_settings: Any,
 ) -> None:
-    from . import batch, viewing
+    from . import viewing
 
-    with progress_bars(total=len(batch.find_inputs(paths)[0])) as bars:
+    with progress_bars(total=len(find_inputs(paths)[0])) as bars:
         results = viewing.annotate(
             paths,
             report=report,
@@ -113,9 +114,9 @@ def _tell(results: "list[Made]", what: str, save: Path) -> None:
 @recognizer_options
 def report(paths: tuple[Path, ...], report: Path, save: Path | None, picture: str, **recognizer_settings: Any) -> None:
     """Make a page to open in a browser for each video, from files and folders; what has no report is analysed first."""
-    from . import batch, viewing
+    from . import viewing
 
-    with progress_bars(total=len(batch.find_inputs(paths)[0])) as bars:
+    with progress_bars(total=len(find_inputs(paths)[0])) as bars:
         results = viewing.write_pages(
             paths,
             report=report,
@@ -194,7 +195,7 @@ def _live(
     recognizer = EmotionRecognizer(**recognizer_settings, on_prepare=tell_waiting)
     number = 0 if camera is None and source is None else camera
     with open_source(camera=number, source=source) as opened:  # last, or its frames would wait for the networks
-        click.echo(describe_network(recognizer))
+        click.echo(recognizer.description)
         summary = run_live(
             recognizer, opened, mode=mode, record=record, csv=csv, show_window=show_window, mirror=mirror
         )

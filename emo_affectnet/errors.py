@@ -3,6 +3,9 @@
 EmoAffectNetError                exit 1
 ├── VideoError                   unreadable, or without a picture
 ├── ReportError                  a report that cannot be written or read
+│   └── FullError                nothing more can be written there
+├── LockedError                  another process is at work there
+├── WorkerError                  the process that reads videos cannot be started
 ├── WeightsError
 │   ├── MissingWeights           a file that is not there
 │   ├── CorruptWeights           a file that is not what its name or hash promises
@@ -30,6 +33,18 @@ class VideoError(EmoAffectNetError):
 
 class ReportError(EmoAffectNetError):
     """A report cannot be written, or a file is not a report."""
+
+
+class FullError(ReportError):
+    """The disk is full, or cannot be written to any more: the next report would fail alike."""
+
+
+class LockedError(EmoAffectNetError):
+    """Another process is at work on the same files."""
+
+
+class WorkerError(EmoAffectNetError):
+    """The process that reads the videos cannot be started."""
 
 
 class WeightsError(EmoAffectNetError):

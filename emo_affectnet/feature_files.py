@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from . import __version__
 from .errors import ReportError, UsageError
-from .files import whole_file
+from .files import tell_unwritable, whole_file
 
 _npy: Any = np.lib.format  # which has no types
 
@@ -325,14 +325,3 @@ def write_array(archive: zipfile.ZipFile, name: str, array: npt.NDArray[Any]) ->
 def write_document(archive: zipfile.ZipFile, document: Mapping[str, Any]) -> None:
     """Append the text that says what the arrays are."""
     archive.writestr(zipfile.ZipInfo(META), json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-
-
-@contextmanager
-def tell_unwritable(path: Path) -> Iterator[None]:
-    """Raise ReportError if the body cannot write `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise ReportError(
-            f"{path} cannot be written: {error.strerror or error}. Choose a folder you may write to."
-        ) from error

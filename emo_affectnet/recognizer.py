@@ -4,6 +4,7 @@
 to its last with one batch of crops in memory; only features are kept. A `Stream` keeps the last few of each person.
 """
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -128,7 +129,7 @@ class EmotionRecognizer:
     def settings(self) -> dict[str, str]:
         """What a result depends on, in words: the version, the weights, the head, the detector and its threshold."""
         confidence = "its own" if self.confidence is None else str(self.confidence)
-        head = f"{self.head} over {self.smoothing:g} s" if self.head == AVERAGE else self.head
+        head = f"{self.head} over {self.smoothing:g} s" if self.head == AVERAGE else f"{self.head}{self._hash_heads()}"
         return {
             "emo_affectnet": __version__,
             "backbone": f"{self.engine.backbone.name}, SHA-256 {hash_file(self.engine.backbone)[:16]}",
@@ -136,7 +137,16 @@ class EmotionRecognizer:
             "engine": f"{self.engine.name}, {self.engine.precision}",
             "detector": self.detector,
             "detector threshold": confidence,
-        }
+        } | ({ENGAGEMENT: f"at {self.sample_hz} Hz"} if self._engagement else {})
+
+    def _hash_heads(self) -> str:
+        hashes = "".join(map(hash_file, self.engine.head_files))
+        return f", SHA-256 {hashlib.sha256(hashes.encode()).hexdigest()[:16]}" if hashes else ""
+
+    @property
+    def description(self) -> str:
+        """What runs the network, where and why there, as a line for people."""
+        return f"Network: {self.engine.name} in {self.engine.precision}, {self.engine.description}."
 
     @property
     def extra_columns(self) -> tuple[str, ...]:

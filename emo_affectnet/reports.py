@@ -31,7 +31,7 @@ import pandas as pd
 from . import __version__
 from .emotions import EMOTION_NAMES
 from .errors import ReportError
-from .files import whole_file
+from .files import tell_unwritable, whole_file
 from .timeline import Timeline
 
 PUBLISHED_COLUMNS = ("frame", *EMOTION_NAMES)
@@ -162,12 +162,7 @@ WRITERS: dict[str, Callable[[Timeline, Path], None]] = {"csv": write_csv, "json"
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
-    try:
+    with tell_unwritable(path, what="The report"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as partial:
             write(partial)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ReportError(
-            f"The report {path} cannot be written: {reason}. Choose a folder you may write to."
-        ) from error

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from .analysis import Analyst, describe_failure
 from .annotation import annotate_video
-from .batch import Input, analyze_one, describe_failure, find_inputs
 from .drawing import STYLES
 from .emotions import EMOTION_NAMES
 from .errors import ReportError, UsageError, VideoError, WeightsError, check_name
+from .inputs import Input, Options, find_inputs
 from .pages import IndexEntry, make_thumbnail, write_index, write_page
 from .plots import plot_report
 from .recognizer import EmotionRecognizer
+from .report_folder import reserve
 from .reports import BOX_COLUMNS, read_people, report_path, to_table
 from .video import probe
 
@@ -156,7 +158,10 @@ def _make_each(paths: Sequence[Path], make: Callable[[Input], Path], on_made: Ca
 def _read_or_analyze(source: Input, report: Path, load: Load, on_progress: Progress) -> People:
     """Return the reports of everyone in a video; if there are none, write them first."""
     if not _has_report(source, report):
-        outcome = analyze_one(source, load(), save=report, faces="all", on_progress=partial(on_progress, source))
+        recognizer = load()
+        with reserve(report) as unfinished:
+            analyst = Analyst(recognizer, report, unfinished, options=Options(faces="all"))
+            outcome = analyst.analyze(source, on_progress=partial(on_progress, source))
         if outcome.frames is None:
             raise VideoError(outcome.message)
     return read_people(report / source.name)

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from emo_affectnet import store
+from emo_affectnet.analysis import Analyst, open_here
 from emo_affectnet.catalogue import CATALOGUE
 from emo_affectnet.faces import Face
 from emo_affectnet.video_writer import VideoWriter
@@ -19,6 +21,10 @@ from emo_affectnet.weights import CORPUS_NAMES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+    from emo_affectnet.batch import OpenCrew
+    from emo_affectnet.inputs import Options
+    from emo_affectnet.recognizer import EmotionRecognizer
 
 ROOT = Path(__file__).parents[1]
 VIDEO_FOLDER = ROOT / "video"
@@ -82,6 +88,7 @@ class FakeEngine:
 
     name, precision, description = "fake", "fp32", "nowhere"
     heads = CORPUS_NAMES
+    head_files = ()
     feature_width = 512
     extra_columns = ()
 
@@ -109,8 +116,28 @@ class FakeEngine:
         return {}
 
 
+def crew_of(recognizer: "EmotionRecognizer") -> "OpenCrew":
+    """Let a recognizer that is loaded already analyse the videos of a run, in this process."""
+
+    @contextmanager
+    def open_crew(options: "Options", save: Path, unfinished: Path) -> "Iterator[Analyst]":
+        yield Analyst(recognizer, save, unfinished, options=options)
+
+    return open_crew
+
+
 @pytest.fixture
-def fake_recognizer(monkeypatch: pytest.MonkeyPatch):
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the commands analyse in this process, where what a test puts in the place of something counts."""
+
+    def open_crew(options: "Options", *folders: Path, time_limit: object = None, **how: object) -> object:
+        return open_here(options, *folders, **how)
+
+    monkeypatch.setattr("emo_affectnet.workers.open_workers", open_crew)
+
+
+@pytest.fixture
+def fake_recognizer(monkeypatch: pytest.MonkeyPatch, in_this_process: None):
     """An EmotionRecognizer with fakes for detector and engine, reading real videos."""
     from emo_affectnet import recognizer as module
 

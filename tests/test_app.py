@@ -30,10 +30,10 @@ from conftest import ROOT, VIDEO_FOLDER
 from emo_affectnet import app_sessions
 from emo_affectnet.app_fragments import describe_outcome, show_segments
 from emo_affectnet.app_sessions import Recognizers, Sessions
-from emo_affectnet.batch import Outcome
 from emo_affectnet.errors import UsageError
 from emo_affectnet.pages import Segment
 from emo_affectnet.recognizer import EmotionRecognizer
+from emo_affectnet.summary import Outcome
 
 with warnings.catch_warnings():  # what Gradio and its server say of each other
     warnings.simplefilter("ignore")

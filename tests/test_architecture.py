@@ -15,9 +15,10 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "bundled" not in path
 
 # A module imports only from lines above its own.
 LAYERS = (
-    {"emotions", "errors", "files", "threads", "__init__"},
-    {"video", "weights"},
-    {"seeking", "video_writer"},
+    {"emotions", "errors", "__init__"},
+    {"files", "inputs", "locks", "threads"},
+    {"summary", "report_folder", "video", "weights"},
+    {"merging", "records", "seeking", "video_writer", "workers"},
     {"faces", "timeline", "models", "camera"},
     {"catalogue", "keras_files", "feature_files", "onnx_graph"},
     {"store", "keras_graph"},
@@ -26,8 +27,8 @@ LAYERS = (
     {"convert", "stream"},
     {"zoo"},
     {"recognizer", "reports", "drawing"},
-    {"annotation", "batch", "plots", "recording", "training"},
-    {"live", "pages"},
+    {"analysis", "annotation", "batch", "plots", "recording", "training"},
+    {"live", "pages", "worker"},
     {"viewing", "app_sessions"},
     {"app_fragments"},
     {"app"},
@@ -50,7 +51,7 @@ CONFINED = {
     "openvino": {"engines"},
     "requests": {"store"},
     "platformdirs": {"store"},
-    "pandas": {"reports", "batch", "plots", "pages", "viewing"},
+    "pandas": {"reports", "plots", "pages", "viewing"},
     "PIL": {"app_fragments", "drawing", "pages", "training"},
     "jinja2": {"pages"},
     "markupsafe": {"app", "app_fragments", "pages"},

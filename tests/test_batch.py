@@ -1,28 +1,33 @@
-"""A folder of videos: which are found, what their reports are called, and what one bad file costs: itself only."""
+"""A folder of videos: every report, one row each in the summary, and what one bad file costs: itself only."""
 
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import crew_of
 
-from emo_affectnet.batch import SUMMARY, Input, Outcome, analyze, find_inputs, write_summary
+from emo_affectnet.analysis import Analyst
+from emo_affectnet.batch import analyze
 from emo_affectnet.emotions import EMOTION_NAMES
-from emo_affectnet.errors import CorruptWeights, ReportError, UnknownName, UsageError, VideoError
+from emo_affectnet.errors import CorruptWeights, ReportError, UnknownName
 from emo_affectnet.faces import Face
+from emo_affectnet.inputs import SUMMARY, Options
 from emo_affectnet.recognizer import EmotionRecognizer
 from emo_affectnet.reports import COLUMNS, read_csv
+from emo_affectnet.summary import Outcome
 
 MakeVideo = Callable[..., Path]
 
 SUMMARY_COLUMNS = [
     *("file", "status", "emotion", "emotion_by_mode"),
     *EMOTION_NAMES,
-    *("agreement", "coverage", "people", "frames", "fps", "duration", "seconds", "message"),
+    *("agreement", "coverage", "people", "frames", "fps", "duration", "message"),
 ]
 # conftest.FakeEngine: four of six heads give Happiness 0.7 and two Anger 0.7, every head 0.05 to each other emotion.
 HAPPINESS, ANGER, OTHER = (4 * 0.7 + 2 * 0.05) / 6, (2 * 0.7 + 4 * 0.05) / 6, 0.05
@@ -36,10 +41,6 @@ def touch(folder: Path, *names: str) -> Path:
     return folder
 
 
-def names_of(*paths: Path) -> list[str]:
-    return [source.name for source in find_inputs(paths)[0]]
-
-
 def files_in(folder: Path) -> list[str]:
     """Every file below a folder, hidden ones too: what was half written would be among them."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
@@ -47,126 +48,6 @@ def files_in(folder: Path) -> list[str]:
 
 def read_summary(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / SUMMARY).set_index("file")
-
-
-# Inputs and the names of their reports
-
-
-def test_videos_are_found_in_order_and_folders_mirrored(tmp_path: Path) -> None:
-    touch(tmp_path, "b.mp4", "a.AVI", "z/deep/er/c.mkv", "z/a.mov", "m/b.webm")
-    inputs, passed = find_inputs([tmp_path])
-    assert inputs == [
-        Input(tmp_path / "a.AVI", "a", "a.AVI"),
-        Input(tmp_path / "b.mp4", "b", "b.mp4"),
-        Input(tmp_path / "m/b.webm", "m/b", "m/b.webm"),
-        Input(tmp_path / "z/a.mov", "z/a", "z/a.mov"),
-        Input(tmp_path / "z/deep/er/c.mkv", "z/deep/er/c", "z/deep/er/c.mkv"),
-    ]
-    assert passed == []
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        (["clip.avi", "clip.mp4"], ["clip.avi", "clip.mp4"]),  # a shared stem keeps its suffix
-        (["Clip.mp4", "clip.avi"], ["Clip.mp4", "clip.avi"]),  # the same file on a system that ignores case
-        (["a/clip.mp4", "b/clip.avi"], ["a/clip", "b/clip"]),  # the folder tells them apart
-        (["clip.avi", "clip.mp4", "other.mp4"], ["clip.avi", "clip.mp4", "other"]),  # the others stay short
-        (["summary.mp4"], ["summary.mp4"]),  # its report would be summary.csv
-        (["Summary.mp4"], ["Summary.mp4"]),
-        (["a/summary.mp4"], ["a/summary"]),  # no summary stands there
-        (["a.mp4", "a.person-2.mp4"], ["a", "a.person-2.mp4"]),  # its report would be that of a's second person
-        (["a.person-x.mp4"], ["a.person-x"]),
-        (["a.avi", "a.mp4", "a.mp4.mkv"], ["a.avi", "a.mp4", "a.mp4.mkv"]),  # once refused as a collision
-        (["two words.mp4", 'it\'s "é".mp4', "顔.mp4"], ['it\'s "é"', "two words", "顔"]),
-        (["v1.2.final.mp4"], ["v1.2.final"]),
-    ],
-)
-def test_every_input_has_a_report_of_its_own(tmp_path: Path, files: list[str], expected: list[str]) -> None:
-    assert names_of(touch(tmp_path, *files)) == expected
-
-
-def test_what_is_no_video_is_passed_over_and_what_is_hidden_not_even_that(tmp_path: Path) -> None:
-    touch(
-        tmp_path, "clip.mp4", "notes.txt", "a/table.csv", ".hidden.mp4", ".cache/clip.mp4", "a/.DS_Store", "no_suffix"
-    )
-    inputs, passed = find_inputs([tmp_path])
-    assert [source.label for source in inputs] == ["clip.mp4"]
-    assert passed == [tmp_path / "no_suffix", tmp_path / "notes.txt", tmp_path / "a/table.csv"]
-
-
-def test_picture_is_an_input_so_that_it_fails_by_name(tmp_path: Path) -> None:
-    assert names_of(touch(tmp_path, "face.JPG", "face2.png")) == ["face", "face2"]
-
-
-def test_file_given_by_its_path_is_taken_whatever_its_suffix(tmp_path: Path) -> None:
-    touch(tmp_path, "recording.bin", ".hidden.mp4")
-    assert names_of(tmp_path / "recording.bin", tmp_path / ".hidden.mp4") == ["recording", ".hidden"]
-
-
-def test_several_folders_keep_their_own_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    touch(tmp_path, "one/clip.mp4", "two/sub/clip.mp4", "loose.mp4")
-    inputs, _ = find_inputs([tmp_path / "two", tmp_path / "one", tmp_path / "loose.mp4"])
-    assert [source.name for source in inputs] == ["two/sub/clip", "one/clip", "loose"]
-    assert [source.label for source in inputs] == ["two/sub/clip.mp4", "one/clip.mp4", "loose.mp4"]
-    monkeypatch.chdir(tmp_path / "one")
-    assert names_of(Path(), tmp_path / "two") == ["one/clip", "two/sub/clip"]
-
-
-def test_folder_named_like_a_video_is_a_folder(tmp_path: Path) -> None:
-    assert names_of(touch(tmp_path, "folder.mp4/clip.mp4")) == ["folder.mp4/clip"]
-
-
-@pytest.mark.parametrize(
-    ("files", "paths"),
-    [
-        (["x/a/clip.mp4", "y/a/clip.mp4"], ["x/a", "y/a"]),  # two folders of one name
-        (["clip.mp4"], ["clip.mp4", "clip.mp4"]),  # one file twice
-        (["a/clip.mp4"], ["a", "a/clip.mp4"]),  # a folder and a file in it
-        pytest.param(
-            *(["a/Clip.mp4", "a/clip.mp4"], ["a"]),
-            marks=pytest.mark.skipif(sys.platform != "linux", reason="these two are one file"),
-        ),
-    ],
-)
-def test_inputs_that_would_share_a_report_are_refused_by_name(
-    tmp_path: Path, files: list[str], paths: list[str]
-) -> None:
-    touch(tmp_path, *files)
-    with pytest.raises(UsageError) as caught:
-        find_inputs([tmp_path / path for path in paths])
-    message = str(caught.value)
-    assert message.startswith(f"{tmp_path / files[0]} and {tmp_path / files[-1]} would both have the report ")
-    assert message.endswith("lip.mp4. Analyse them one by one, or give the folder above both.")
-
-
-def test_linked_folders_that_loop_are_not_followed(tmp_path: Path) -> None:
-    touch(tmp_path, "a/clip.mp4")
-    (tmp_path / "a" / "loop").symlink_to(tmp_path)
-    (tmp_path / "a" / "linked.mp4").symlink_to(tmp_path / "a" / "clip.mp4")
-    (tmp_path / "a" / "broken.mp4").symlink_to(tmp_path / "missing.mp4")
-    assert names_of(tmp_path) == ["a/broken", "a/clip", "a/linked"]
-    (tmp_path / "link").symlink_to(tmp_path / "a")
-    assert names_of(tmp_path / "link") == ["broken", "clip", "linked"]  # a link that was asked for is followed
-
-
-@pytest.mark.parametrize("name", ["missing", "missing.mp4", "x" * 300])
-def test_path_that_does_not_exist_is_a_wrong_call(tmp_path: Path, name: str) -> None:
-    touch(tmp_path, "clip.mp4")
-    with pytest.raises(UsageError) as caught:
-        find_inputs([tmp_path / "clip.mp4", tmp_path / name])
-    assert str(caught.value) == f"There is no file or folder {tmp_path / name}. Check the path."
-    assert caught.value.exit_code == 2
-
-
-def test_folder_without_a_video_is_a_failure_not_a_wrong_call(tmp_path: Path) -> None:
-    touch(tmp_path, "notes.txt")
-    with pytest.raises(VideoError) as caught:
-        find_inputs([tmp_path])
-    assert str(caught.value) == (
-        f"There is no video in {tmp_path}. Expected files such as .mp4, .avi, .mov, .mkv or .webm."
-    )
-    assert caught.value.exit_code == 1
 
 
 # One run
@@ -186,8 +67,10 @@ def one(tmp_path: Path, make_video: MakeVideo) -> Path:
     return make_video("videos/a.mp4", frames=12)
 
 
-def run(path: Path, recognizer: EmotionRecognizer, **options: object) -> list[Outcome]:
-    return analyze([path], save=path.parents[path.is_file()] / "report", recognizer=lambda: recognizer, **options)  # type: ignore[arg-type] # options of every kind
+def run(path: Path, recognizer: EmotionRecognizer, options: Options | None = None, **how: object) -> list[Outcome]:
+    return analyze(
+        [path], save=path.parents[path.is_file()] / "report", crew=crew_of(recognizer), options=options, **how
+    )  # type: ignore[arg-type] # of every kind
 
 
 def test_one_bad_file_costs_only_itself(tmp_path: Path, folder: Path, fake_recognizer: EmotionRecognizer) -> None:
@@ -197,7 +80,7 @@ def test_one_bad_file_costs_only_itself(tmp_path: Path, folder: Path, fake_recog
         ("b.mp4", "error"),
         ("sub/c.mp4", "ok"),
     ]
-    assert files_in(tmp_path / "report") == ["a.csv", "sub/c.csv", "summary.csv"]
+    assert files_in(tmp_path / "report") == ["a.csv", "a.json", "sub/c.csv", "sub/c.json", "summary.csv"]
     message = outcomes[1].message
     assert message is not None
     assert message.startswith(f'Expected a video in "{folder / "b.mp4"}", but it is in no known video format')
@@ -232,11 +115,10 @@ def test_summary_says_what_is_known_of_each_input(
     assert good["frames"].tolist() == [12, 7]
     np.testing.assert_allclose(good["fps"], [25, 30000 / 1001], atol=1e-6)  # not 29, not 30
     np.testing.assert_allclose(good["duration"], [12 / 25, 7 * 1001 / 30000], atol=1e-3)
-    assert (good["seconds"] >= 0).all()
     assert good["message"].isna().all()
     assert bad["status"] == "error"
     assert "no known video format" in bad["message"]
-    assert bad.drop(["status", "message", "seconds"]).isna().all()  # unknown is empty, never 0
+    assert bad.drop(["status", "message"]).isna().all()  # unknown is empty, never 0
 
 
 def test_summary_has_both_votes_and_the_mean_over_windows(
@@ -275,13 +157,6 @@ def test_video_without_a_face_is_a_result(tmp_path: Path, one: Path, fake_recogn
     assert row[["emotion", "emotion_by_mode", *EMOTION_NAMES, "agreement"]].isna().all()
 
 
-def test_summary_of_nothing_but_errors_is_written(tmp_path: Path) -> None:
-    write_summary([Outcome("a.mp4", "error", message="broken")], tmp_path / SUMMARY)
-    assert (tmp_path / SUMMARY).read_text(encoding="utf-8") == (
-        ",".join(SUMMARY_COLUMNS) + "\n" + "a.mp4,error" + "," * 17 + "broken\n"
-    )
-
-
 def test_summary_is_whole_after_each_video(tmp_path: Path, folder: Path, fake_recognizer: EmotionRecognizer) -> None:
     seen = []
 
@@ -309,13 +184,13 @@ def test_existing_report_and_summary_are_replaced(
 
 
 def test_json_stands_beside_the_csv(tmp_path: Path, one: Path, fake_recognizer: EmotionRecognizer) -> None:
-    run(one, fake_recognizer, formats=("csv", "json"))
+    run(one, fake_recognizer, Options(formats=("csv", "json")))
     assert files_in(tmp_path / "report") == ["a.csv", "a.json", "summary.csv"]
     document = json.loads((tmp_path / "report" / "a.json").read_text(encoding="utf-8"))
     table = read_csv(tmp_path / "report" / "a.csv")
     assert document["emotion"] == "Happiness"
     assert [row["frame"] for row in document["frames"]] == [f"{frame:06d}" for frame in table["frame"]]
-    run(one, fake_recognizer, formats=("json",))
+    run(one, fake_recognizer, Options(formats=("json",)))
     assert files_in(tmp_path / "report") == ["a.csv", "a.json", "summary.csv"]
 
 
@@ -324,9 +199,9 @@ def test_json_stands_beside_the_csv(tmp_path: Path, one: Path, fake_recognizer: 
 
 def test_everyone_has_a_report_if_asked(tmp_path: Path, one: Path, fake_recognizer: EmotionRecognizer) -> None:
     fake_recognizer._detect = lambda image: [LEFT, RIGHT]
-    (outcome,) = run(one, fake_recognizer, faces="all")
+    (outcome,) = run(one, fake_recognizer, Options(faces="all"))
     assert outcome.people == 2
-    assert files_in(tmp_path / "report") == ["a.csv", "a.person-2.csv", "summary.csv"]
+    assert files_in(tmp_path / "report") == ["a.csv", "a.json", "a.person-2.csv", "summary.csv"]
     for name, face, track in (("a.csv", LEFT, 1), ("a.person-2.csv", RIGHT, 2)):
         row = read_csv(tmp_path / "report" / name).iloc[0]
         assert (row["x1"], row["y1"], row["x2"], row["y2"], row["track"]) == (*face.box, track)
@@ -338,7 +213,7 @@ def test_primary_person_alone_is_reported_by_default(
     fake_recognizer._detect = lambda image: [RIGHT, LEFT]
     (outcome,) = run(one, fake_recognizer)
     assert outcome.people == 2  # counted, if not reported
-    assert files_in(tmp_path / "report") == ["a.csv", "summary.csv"]
+    assert files_in(tmp_path / "report") == ["a.csv", "a.json", "summary.csv"]
     assert read_csv(tmp_path / "report" / "a.csv")["x2"].iloc[0] == LEFT.box[2]  # the larger face
 
 
@@ -349,9 +224,9 @@ def test_people_of_an_earlier_run_are_removed_and_nobody_else(
     others = ["a.person-2.mp4.csv", "b.person-2.csv", "xa.person-2.csv", "a.person-2.txt", "a.person-two.csv"]
     touch(tmp_path / "report", "a.person-2.csv", "a.person-3.csv", "a.person-4.csv", *others)
     fake_recognizer._detect = lambda image: [LEFT, RIGHT]
-    run(one, fake_recognizer, faces=faces)
+    run(one, fake_recognizer, Options(faces=faces))
     second = ["a.person-2.csv"] if faces == "all" else []
-    assert files_in(tmp_path / "report") == sorted(["a.csv", "summary.csv", *second, *others])
+    assert files_in(tmp_path / "report") == sorted(["a.csv", "a.json", "summary.csv", *second, *others])
 
 
 # What goes wrong
@@ -372,9 +247,10 @@ def test_unexpected_error_in_one_video_costs_only_that_one(
     outcomes = run(folder, fake_recognizer)
     assert [outcome.status for outcome in outcomes] == ["error", "error", "ok"]
     assert outcomes[0].message == (
-        f"{folder / 'a.mp4'} met an unexpected ZeroDivisionError: in the detector. Please report it with the log."
+        f'An unexpected ZeroDivisionError came up in "{folder / "a.mp4"}": in the detector. '
+        "Please report it with the log."
     )
-    assert files_in(tmp_path / "report") == ["sub/c.csv", "summary.csv"]
+    assert files_in(tmp_path / "report") == ["sub/c.csv", "sub/c.json", "summary.csv"]
     assert "Unexpected error in" in caplog.text
     assert "ZeroDivisionError" in caplog.text
 
@@ -387,7 +263,7 @@ def test_interruption_ends_the_run_and_leaves_whole_files(
 
     with pytest.raises(KeyboardInterrupt):
         run(folder, fake_recognizer, on_outcome=interrupt)
-    assert files_in(tmp_path / "report") == ["a.csv", "summary.csv"]
+    assert files_in(tmp_path / "report") == ["a.csv", "a.json", "summary.csv"]
     assert read_summary(tmp_path / "report").index.tolist() == ["a.mp4"]
 
 
@@ -401,16 +277,17 @@ def test_report_that_cannot_be_written_costs_only_itself(
         f"The report {tmp_path / 'report' / 'a.csv'} cannot be written: Is a directory. "
         "Choose a folder you may write to."
     )
-    assert files_in(tmp_path / "report") == ["sub/c.csv", "summary.csv"]
+    assert files_in(tmp_path / "report") == ["sub/c.csv", "sub/c.json", "summary.csv"]
 
 
-def test_summary_that_cannot_be_written_ends_the_run(
+def test_summary_that_cannot_be_written_ends_the_run_before_any_video_is_read(
     tmp_path: Path, folder: Path, fake_recognizer: EmotionRecognizer
 ) -> None:
     (tmp_path / "report" / SUMMARY).mkdir(parents=True)
     with pytest.raises(ReportError, match=r"summary\.csv cannot be written"):
         run(folder, fake_recognizer)
-    assert files_in(tmp_path / "report") == ["a.csv"]
+    assert files_in(tmp_path / "report") == []
+    assert fake_recognizer._detect.calls == 0
 
 
 @pytest.mark.parametrize("place", ["", "below"], ids=["a file", "below a file"])
@@ -420,7 +297,7 @@ def test_report_folder_that_cannot_be_made_is_told_before_any_video_is_read(
     (tmp_path / "file").write_text("mine")
     save = tmp_path / "file" / place
     with pytest.raises(ReportError) as caught:
-        analyze([one], save=save, recognizer=lambda: fake_recognizer)
+        analyze([one], save=save, crew=crew_of(fake_recognizer))
     assert fake_recognizer._detect.calls == 0
     reason = "Not a directory" if place else "File exists"
     assert str(caught.value) == f"The report folder {save} cannot be made: {reason}. Choose another one."
@@ -438,27 +315,23 @@ def test_report_folder_without_permission_is_told(
 def test_wrong_weights_leave_the_reports_of_an_earlier_run(tmp_path: Path, one: Path) -> None:
     touch(tmp_path / "report", "a.csv", SUMMARY)
 
-    def load() -> EmotionRecognizer:
+    @contextmanager
+    def fail(options: Options, save: Path, unfinished: Path) -> Iterator[Analyst]:
         raise CorruptWeights("damaged")
+        yield
 
     with pytest.raises(CorruptWeights):
-        analyze([one], save=tmp_path / "report", recognizer=load)
+        analyze([one], save=tmp_path / "report", crew=fail)
     assert [path.read_bytes() for path in (tmp_path / "report").iterdir()] == [b"x", b"x"]
+    with pytest.raises(CorruptWeights):
+        analyze([one], save=tmp_path / "new", crew=fail)
+    assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"faces": "both"}, "There is no choice of faces named 'both'; choose one of: primary, all."),
-        ({"formats": ("csv", "xml")}, "There is no report format named 'xml'; choose one of: csv, json."),
-    ],
-)
-def test_unknown_option_lists_the_valid_ones(
-    tmp_path: Path, one: Path, fake_recognizer: EmotionRecognizer, options: dict[str, object], sentence: str
-) -> None:
+def test_unknown_format_lists_the_valid_ones(tmp_path: Path, one: Path, fake_recognizer: EmotionRecognizer) -> None:
     with pytest.raises(UnknownName) as caught:
-        run(one, fake_recognizer, **options)
-    assert str(caught.value) == sentence
+        run(one, fake_recognizer, Options(formats=("csv", "xml")))
+    assert str(caught.value) == "There is no report format named 'xml'; choose one of: csv, json."
     assert not (tmp_path / "report").exists()
 
 

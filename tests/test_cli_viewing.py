@@ -74,7 +74,8 @@ def test_report_writes_its_pages_beside_the_reports(tmp_path: Path, make_video, 
     result = CliRunner().invoke(main, ["report", f"{tmp_path}/videos", "--report", f"{tmp_path}/r"])
     assert result.exit_code == 0, result.output
     assert f"1 of 1 pages in {tmp_path}/r." in result.output
-    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["a.csv", "a.html", "a.png", "index.html"]
+    made = sorted(path.name for path in (tmp_path / "r").iterdir())
+    assert made == ["a.csv", "a.html", "a.json", "a.png", "index.html"]
 
 
 def test_live_without_a_window_leaves_a_csv_and_a_recording(tmp_path: Path, make_video, fake_recognizer, monkeypatch):

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, FakeDetector, MakeVideo
+from conftest import ROOT, FakeDetector, MakeVideo, crew_of
 
 from emo_affectnet import batch
+from emo_affectnet.analysis import open_here
 from emo_affectnet.errors import VideoError
 from emo_affectnet.faces import DETECTORS, Face, crop
 from emo_affectnet.recognizer import BATCH_SIZE, EmotionRecognizer
@@ -27,7 +28,7 @@ SMALL, LARGE = Face((2, 10, 20, 30), 0.7), Face((30, 5, 62, 45), 0.9)
 def analyze(folder: Path, recognizer: EmotionRecognizer, **options: object) -> dict[str, pd.DataFrame]:
     """Analyse a folder with fakes and return every report by its name."""
     save = folder.parent / "report"
-    batch.analyze([folder], save=save, recognizer=lambda: recognizer, **options)
+    batch.analyze([folder], save=save, crew=crew_of(recognizer), **options)
     return {path.name: pd.read_csv(path) for path in save.glob("*.csv")}
 
 
@@ -70,13 +71,16 @@ def test_03_the_detector_ran_on_every_frame(fake_recognizer: EmotionRecognizer, 
 
 
 def test_04_the_networks_were_loaded_anew_for_every_video(
-    fake_recognizer: EmotionRecognizer, make_video: MakeVideo, tmp_path: Path
+    fake_recognizer: EmotionRecognizer, make_video: MakeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Detector, backbone and head were rebuilt per video; now a run makes one recognizer."""
     for name in "abc":
         folder = make_video(f"in/{name}.mp4").parent
     made = []
-    batch.analyze([folder], save=tmp_path / "report", recognizer=lambda: made.append(1) or fake_recognizer)
+    monkeypatch.setattr(
+        "emo_affectnet.analysis.EmotionRecognizer", lambda **settings: made.append(1) or fake_recognizer
+    )
+    batch.analyze([folder], save=tmp_path / "report", crew=open_here)
     assert made == [1]
 
 
@@ -223,5 +227,5 @@ def test_errors_are_not_called_no_face(fake_recognizer: EmotionRecognizer, tmp_p
 
 def test_a_report_joins_by_frame_not_by_row(fake_recognizer: EmotionRecognizer, make_video: MakeVideo) -> None:
     folder = make_video("in/a.mp4", frames=12).parent
-    batch.analyze([folder], save=folder.parent / "report", recognizer=lambda: fake_recognizer)
+    batch.analyze([folder], save=folder.parent / "report", crew=crew_of(fake_recognizer))
     assert read_csv(folder.parent / "report" / "a.csv")["frame"].tolist() == list(range(1, 13))

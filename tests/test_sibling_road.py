@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
-from conftest import VIDEO_FOLDER, FakeDetector
+from conftest import VIDEO_FOLDER, FakeDetector, crew_of
 from sibling_files import TinyNetwork, build_model, save_onnx
 
 from emo_affectnet import EmotionRecognizer, store
@@ -23,6 +23,7 @@ from emo_affectnet.engines import normalize_crops
 from emo_affectnet.errors import CorruptWeights, MissingWeights, UnknownName, UsageError
 from emo_affectnet.faces import crop
 from emo_affectnet.feature_files import read_features
+from emo_affectnet.inputs import Options
 from emo_affectnet.reports import COLUMNS, read_csv
 from emo_affectnet.video import read_frames
 from emo_affectnet.zoo.adaptive import Thresholds, write_thresholds
@@ -69,7 +70,7 @@ def middle_face(detector: str = "short-range") -> Callable[..., FakeDetector]:
 
 
 @pytest.fixture
-def one_face(monkeypatch: pytest.MonkeyPatch) -> None:
+def one_face(monkeypatch: pytest.MonkeyPatch, in_this_process: None) -> None:
     monkeypatch.setitem(module.DETECTORS, "short-range", middle_face())
 
 
@@ -89,7 +90,7 @@ def test_a_report_has_seven_emotions_that_sum_to_one_and_what_else_the_sibling_s
 ) -> None:
     video = make_video("a.mp4", frames=31)
     recognizer = EmotionRecognizer(backbone=NAME, smoothing=0)
-    analyze([video], save=tmp_path / "report", recognizer=lambda: recognizer)
+    analyze([video], save=tmp_path / "report", crew=crew_of(recognizer))
     table = read_csv(tmp_path / "report" / "a.csv")
     assert tuple(table.columns) == (*COLUMNS, "Contempt", "valence", "arousal")
     scores = judge(network, video, indices=range(0, 31, 5))
@@ -118,7 +119,7 @@ def test_a_video_without_a_face_has_the_same_columns_empty(
     network: TinyNetwork, make_video: MakeVideo, tmp_path: Path
 ) -> None:
     analyze(
-        [make_video("a.mp4")], save=tmp_path / "report", recognizer=lambda: EmotionRecognizer(backbone=NAME)
+        [make_video("a.mp4")], save=tmp_path / "report", crew=crew_of(EmotionRecognizer(backbone=NAME))
     )  # fmt: skip
     table = read_csv(tmp_path / "report" / "a.csv")
     assert table[["Contempt", "valence", "arousal", *EMOTION_NAMES]].isna().all(axis=None)
@@ -150,7 +151,7 @@ def test_engagement_looks_at_every_frame_and_adds_its_column(
 ) -> None:
     video = make_video("a.mp4", frames=140, size=(32, 32))
     recognizer = EmotionRecognizer(backbone=NAME, engagement=True)
-    analyze([video], save=tmp_path / "report", recognizer=lambda: recognizer)
+    analyze([video], save=tmp_path / "report", crew=crew_of(recognizer))
     table = read_csv(tmp_path / "report" / "a.csv")
     assert tuple(table.columns) == (*COLUMNS, "Contempt", "valence", "arousal", "engagement")
     (track,) = recognizer.read(video).tracks
@@ -164,7 +165,7 @@ def test_a_face_seen_too_briefly_has_no_engagement_and_the_summary_says_why(
 ) -> None:
     recognizer = EmotionRecognizer(backbone=NAME, engagement=True)
     (outcome,) = analyze(
-        [make_video("a.mp4", frames=100, size=(32, 32))], save=tmp_path / "report", recognizer=lambda: recognizer
+        [make_video("a.mp4", frames=100, size=(32, 32))], save=tmp_path / "report", crew=crew_of(recognizer)
     )
     assert read_csv(tmp_path / "report" / "a.csv")["engagement"].isna().all()
     assert outcome.status == "ok"
@@ -183,7 +184,9 @@ def test_engagement_names_the_backbones_it_can_read() -> None:
 def test_saved_features_are_those_of_everyone(fake_recognizer, make_video: MakeVideo, tmp_path: Path, faces) -> None:
     videos = [make_video(name, frames=20) for name in ("a.mp4", "b.mp4")]
     path = tmp_path / "features.npz"
-    analyze(videos, save=tmp_path / "report", recognizer=lambda: fake_recognizer, faces=faces, features=path)
+    analyze(
+        videos, save=tmp_path / "report", crew=crew_of(fake_recognizer), options=Options(faces=faces), features=path
+    )
     saved = read_features(path)
     assert saved.names == ("a", "b")
     assert saved.origin.width == 512
@@ -210,20 +213,18 @@ def test_a_sure_video_is_judged_from_few_samples_and_the_summary_says_how_many(
 ) -> None:
     video = make_video("a.mp4", frames=80)  # 16 samples; the fake's faces are Surprise with 0.7, above 0.5
     (outcome,) = analyze(
-        [video], save=tmp_path / "report", recognizer=lambda: fake_recognizer, thresholds=thresholds
+        [video], save=tmp_path / "report", crew=crew_of(fake_recognizer), options=Options(thresholds=thresholds)
     )  # fmt: skip
     assert (outcome.status, outcome.emotion) == ("ok", "Surprise")
     assert outcome.extras == {"samples_used": 4, "share_used": 0.25}
-    assert [path.name for path in (tmp_path / "report").iterdir()] == ["summary.csv"]
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["a.json", "summary.csv"]
     row = pd.read_csv(tmp_path / "report" / "summary.csv").iloc[0]
     assert (row["samples_used"], row["share_used"], row["Surprise"]) == (4, 0.25, pytest.approx(0.7))
 
 
-def test_what_an_adaptive_analysis_cannot_give_is_refused(fake_recognizer, tmp_path: Path, thresholds: Path) -> None:
+def test_what_an_adaptive_analysis_cannot_give_is_refused(thresholds: Path) -> None:
     with pytest.raises(UsageError, match="no reports by frame: leave out"):
-        analyze(
-            [tmp_path], save=tmp_path, recognizer=lambda: fake_recognizer, faces="all", thresholds=thresholds
-        )  # fmt: skip
+        Options(faces="all", thresholds=thresholds)
 
 
 def test_a_file_that_holds_no_thresholds_leaves_nothing_behind(
@@ -234,8 +235,8 @@ def test_a_file_that_holds_no_thresholds_leaves_nothing_behind(
         analyze(
             [make_video("a.mp4")],
             save=tmp_path / "report",
-            recognizer=lambda: fake_recognizer,
-            thresholds=tmp_path / "none.json",
+            crew=crew_of(fake_recognizer),
+            options=Options(thresholds=tmp_path / "none.json"),
         )
     assert not (tmp_path / "report").exists()
 
@@ -284,7 +285,13 @@ def test_analyze_takes_a_sibling_by_its_name(
     ],
 )
 def test_what_does_not_go_together_is_one_sentence(
-    network: TinyNetwork, make_video: MakeVideo, tmp_path: Path, words, error: type[Exception], sentence: str
+    network: TinyNetwork,
+    in_this_process: None,
+    make_video: MakeVideo,
+    tmp_path: Path,
+    words,
+    error: type[Exception],
+    sentence: str,
 ) -> None:
     result = invoke(main, "analyze", make_video("a.mp4"), "--save", tmp_path / "report", *words)
     assert result.exit_code == error.exit_code

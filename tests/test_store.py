@@ -37,8 +37,8 @@ from weight_server import (
 from emo_affectnet import store, weights
 from emo_affectnet.catalogue import Entry
 from emo_affectnet.errors import CorruptWeights, DownloadError, MissingWeights, UnknownName
+from emo_affectnet.locks import alone
 from emo_affectnet.store import downloads, fetch, find, locate, verify_all
-from emo_affectnet.store.locks import alone
 
 place, server, make_entry, entry = FIXTURES
 

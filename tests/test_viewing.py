@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
-from conftest import VIDEO_FOLDER
+from conftest import VIDEO_FOLDER, crew_of
 
 from emo_affectnet.batch import analyze
 from emo_affectnet.drawing import PERSON_COLOURS
@@ -67,7 +67,7 @@ def test_what_has_no_report_is_analysed_first_and_sub_folders_are_mirrored(
 
 
 def test_reports_that_are_there_are_used_as_they_are(tmp_path: Path, folder: Path, fake_recognizer) -> None:
-    analyze([folder], save=tmp_path / "r", recognizer=lambda: fake_recognizer)
+    analyze([folder], save=tmp_path / "r", crew=crew_of(fake_recognizer))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").rglob("*")}
     made = annotate([folder], report=tmp_path / "r", save=tmp_path / "out", recognizer=refuse_to_load)
     assert all(each.path for each in made)
@@ -83,7 +83,7 @@ def test_networks_are_loaded_once_for_many_videos(tmp_path: Path, folder: Path, 
 
 
 def test_report_of_the_original_gets_its_boxes_from_the_video(tmp_path: Path, folder: Path, fake_recognizer) -> None:
-    analyze([folder / "one.mp4"], save=tmp_path / "r", recognizer=lambda: fake_recognizer)
+    analyze([folder / "one.mp4"], save=tmp_path / "r", crew=crew_of(fake_recognizer))
     table = pd.read_csv(tmp_path / "r/one.csv")[list(PUBLISHED_COLUMNS)]
     table["frame"] = table["frame"].map("{:06d}".format)
     table[5:].to_csv(tmp_path / "r/one.csv", index=False)  # its rows begin with the first face
@@ -180,7 +180,7 @@ def test_folder_of_pages_has_an_index_pictures_and_the_settings(tmp_path: Path, 
 def test_single_video_needs_no_index_and_a_report_of_before_says_so(
     tmp_path: Path, folder: Path, fake_recognizer
 ) -> None:
-    analyze([folder / "one.mp4"], save=tmp_path / "r", recognizer=lambda: fake_recognizer)
+    analyze([folder / "one.mp4"], save=tmp_path / "r", crew=crew_of(fake_recognizer))
     write_pages(
         [folder / "one.mp4"], report=tmp_path / "r", save=tmp_path / "out", recognizer=refuse_to_load, picture="svg"
     )

@@ -50,6 +50,7 @@ class Engine(Protocol):
     backbone: Path  # the file
     preprocessing: Preprocessing
     heads: tuple[str, ...]
+    head_files: tuple[Path, ...]
     feature_width: int  # 512; a sibling's is its own
     extra_columns: tuple[str, ...]  # what `extras` gives
 
@@ -90,6 +91,7 @@ class StudyEngine:
                 "choose one of these, or another engine."
             )
         self.precision, self.heads = precision, tuple(weights.heads)
+        self.head_files = tuple(weights.heads.values())
         self.preprocessing, self.backbone = weights.preprocessing, weights.backbone
 
     def extras(self, features: Floats) -> dict[str, Floats]:

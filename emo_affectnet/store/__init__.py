@@ -26,6 +26,7 @@ from ..errors import (
     check_name,
 )
 from ..files import whole_file
+from ..locks import alone
 from ..weights import PUBLISHED_PREPROCESSING, verify, write_record
 from . import checks
 from .checks import (
@@ -45,7 +46,6 @@ from .checks import (
 )
 from .downloads import AddressFailed, bring, size_of
 from .folders import PLACE_VARIABLE, copies, places, writable_folder
-from .locks import alone
 from .pins import read_pins
 
 __all__ = [

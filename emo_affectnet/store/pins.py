@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import CorruptWeights
 from ..files import whole_file
-from .locks import alone
+from ..locks import alone
 
 log = logging.getLogger("emo_affectnet")
 

@@ -28,11 +28,10 @@ from ..feature_files import (
     read_array,
     read_document,
     read_origin,
-    tell_unwritable,
     write_array,
     write_document,
 )
-from ..files import whole_file
+from ..files import tell_unwritable, whole_file
 from ..timeline import Booleans, Floats, Integers
 from .corpora.clip import Problem
 from .labels import join_labels

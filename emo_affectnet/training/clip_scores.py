@@ -13,8 +13,8 @@ import numpy as np
 
 from ..emotions import EMOTION_NAMES
 from ..errors import CorpusError
-from ..feature_files import FeatureFile, tell_unwritable
-from ..files import whole_file
+from ..feature_files import FeatureFile
+from ..files import tell_unwritable, whole_file
 from ..timeline import Integers
 from ..weights import hash_file
 from .classifiers import Classifier, LabelledClips, Predictions, read_clips

@@ -144,6 +144,7 @@ class SiblingEngine:
     """
 
     heads: tuple[str, ...] = ()
+    head_files: tuple[Path, ...] = ()
     precision, description = "fp32", "on cpu, as it comes"
 
     def __init__(self, path: Path, sibling: Sibling) -> None:

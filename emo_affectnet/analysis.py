@@ -1,0 +1,249 @@
+"""One video to its reports: a recognizer is loaded once, then one video after another becomes reports and a row.
+
+Whatever is wrong with a video, it costs nobody else: a failure is a row too.
+"""
+
+import functools
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .errors import EmoAffectNetError, FullError, VideoError, check_name
+from .feature_files import FeatureWriter, Origin, VideoFeatures
+from .files import tell_unwritable
+from .inputs import Input, Options, printable
+from .recognizer import ENGAGEMENT, ENGAGEMENT_HZ, EmotionRecognizer, Progress, Reading
+from .records import publish, take_fingerprint
+from .report_folder import features_part
+from .reports import WRITERS, report_path
+from .summary import Outcome
+from .timeline import Timeline, modal_emotion
+from .video import VideoInfo, probe
+from .weights import hash_file
+from .zoo.adaptive import AdaptiveReader, read_thresholds
+from .zoo.engagement import ENGAGEMENT_WINDOW
+
+log = logging.getLogger("emo_affectnet")
+
+ADAPTIVE_COLUMNS = ("samples_used", "share_used")  # how many samples were looked at, and their share of all
+_BRIEF = (
+    f"Engagement needs a face in {ENGAGEMENT_WINDOW} samples in a row, about "
+    f"{ENGAGEMENT_WINDOW / ENGAGEMENT_HZ:.0f} s; no face was seen so long."
+)
+
+
+class Analyst:
+    """Analyses videos one after the other; their reports and records appear in `save`, by way of `unfinished`.
+
+    `settings` are what a report depends on beside the video, in words; `extra_columns` those of the summary beyond the
+    ones that every summary has; `description` is what runs the network.
+
+    Raises:
+        UnknownName: there is no such report format.
+        CorruptWeights: the thresholds of an adaptive analysis are none.
+    """
+
+    def __init__(self, recognizer: EmotionRecognizer, save: Path, unfinished: Path, *, options: Options) -> None:
+        for name in options.formats:
+            check_name("report format", name, WRITERS)
+        thresholds = options.thresholds
+        self.recognizer, self.save, self.unfinished, self.options = recognizer, save, unfinished, options
+        self.description = recognizer.description
+        self.extra_columns = ADAPTIVE_COLUMNS if thresholds else recognizer.extra_columns
+        self.settings = recognizer.settings | {"faces": options.faces, "formats": ", ".join(options.formats)}
+        self._adaptive = None
+        if thresholds:
+            self._adaptive = AdaptiveReader(recognizer, read_thresholds(thresholds))
+            self.settings["adaptive"] = f"thresholds with SHA-256 {hash_file(thresholds)[:16]}"
+
+    def run(
+        self,
+        inputs: Iterable[Input],
+        *,
+        on_progress: Callable[[Input, int, int | None], None] = lambda source, done, total: None,
+    ) -> Iterator[tuple[Input, Outcome]]:
+        """Yield each input with its row; `on_progress` hears the input, its frames done and in all, if known."""
+        for source in inputs:
+            yield source, self.analyze(source, on_progress=functools.partial(on_progress, source))
+
+    def analyze(self, source: Input, *, on_progress: Progress = lambda done, total: None) -> Outcome:
+        """Write the reports of one video and return its row.
+
+        Raises:
+            FullError: no report can be written any more.
+        """
+        started = time.monotonic()
+        try:
+            with self._lend_folder() as staged:
+                outcome = self._analyze(source, staged, on_progress)
+        except FullError:
+            raise
+        except Exception as error:  # one video must not cost the others, whatever a decoder or detector makes of it
+            outcome = Outcome(source.label, "error", message=describe_failure(source, error))
+        return replace(outcome, seconds=time.monotonic() - started)
+
+    @contextmanager
+    def _lend_folder(self) -> Iterator[Path]:
+        with tell_unwritable(self.unfinished):
+            folder = Path(tempfile.mkdtemp(dir=self.unfinished))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _analyze(self, source: Input, staged: Path, on_progress: Progress) -> Outcome:
+        before = take_fingerprint(source.path)
+        if self._adaptive:
+            outcome = judge(source, self._adaptive, on_progress)
+        else:
+            outcome = self._report(source, staged, on_progress)
+        after = take_fingerprint(source.path)
+        if before is None or after != before:
+            became = "it was removed" if after is None else "it has changed"
+            raise VideoError(
+                f'Expected a finished video in "{source.path}", but {became} while it was read. Run the same command '
+                "again once it stays as it is."
+            )
+        publish(staged, source, self.save, outcome=outcome, settings=self.settings, fingerprint=before)
+        return outcome
+
+    def _report(self, source: Input, staged: Path, on_progress: Progress) -> Outcome:
+        info = probe(source.path)
+        reading = self.recognizer.read(info, on_progress=on_progress)
+        timelines = self.recognizer.interpret(reading, info)
+        reported = len(timelines) if self.options.faces == "all" else 1
+        write_reports(timelines[:reported], staged / Path(source.name).name, self.options.formats)
+        if self.options.with_features:
+            self._save_features(source, reading)
+        _remove_others(self.save / source.name, self.options.formats, people=reported)
+        return note_what_is_missing(summarize(timelines, file=source.label), source, info)
+
+    def _save_features(self, source: Input, reading: Reading) -> None:
+        """Leave the features of everyone in a video in a file of their own; who reads them chooses."""
+        recognizer, tracks = self.recognizer, reading.tracks
+        backbone, width = recognizer.engine.backbone, recognizer.engine.feature_width
+        origin = Origin(backbone.name, hash_file(backbone), width)
+        part = features_part(self.unfinished, source)
+        with FeatureWriter(part, origin=origin, settings=recognizer.settings) as writer:
+            writer.add(
+                VideoFeatures(
+                    source.name,
+                    indices=np.concatenate([np.empty(0, np.int64), *(track.frame_indices for track in tracks)]),
+                    times=np.concatenate([np.empty(0), *(track.times for track in tracks)]),
+                    people=np.repeat([track.track_id for track in tracks], [len(each) for each in tracks]).astype(
+                        np.int64
+                    ),
+                    boxes=np.concatenate([np.empty((0, 4), np.float32), *(track.boxes for track in tracks)]),
+                    features=np.concatenate([np.empty((0, width), np.float32), *(track.features for track in tracks)]),
+                )
+            )
+
+
+@contextmanager
+def open_here(
+    options: Options, save: Path, unfinished: Path, *, on_prepare: Callable[[int, int], None] = lambda done, total: None
+) -> Iterator[Analyst]:
+    """Lend what analyses videos in this very process; `on_prepare` hears of the making of an int8 network.
+
+    Raises:
+        WeightsError: the weights cannot be used.
+        UsageError: two options that do not go together.
+    """
+    yield Analyst(EmotionRecognizer(**options.recognizer, on_prepare=on_prepare), save, unfinished, options=options)
+
+
+def describe_failure(source: Input, error: Exception) -> str:
+    """Return the sentence on why an input failed; what nobody foresaw goes into the log with all its details."""
+    if isinstance(error, EmoAffectNetError):
+        return printable(str(error))
+    log.error("Unexpected error in %s", source.path, exc_info=error)
+    return printable(
+        f'An unexpected {type(error).__name__} came up in "{source.path}": {error}. Please report it with the log.'
+    )
+
+
+def judge(source: Input, reader: AdaptiveReader, on_progress: Progress) -> Outcome:
+    """Return the row of one video, from as few frames as tell, with the ADAPTIVE_COLUMNS."""
+    result = reader.predict(source.path)
+    on_progress(result.samples_used, result.samples_in_all)
+    info = result.video
+    outcome = Outcome(
+        source.label,
+        "no_face",
+        frames=info.frame_count,
+        fps=info.fps,
+        duration=info.duration,
+        message="No face was found in this video.",
+        extras=dict(zip(ADAPTIVE_COLUMNS, (result.samples_used, result.share), strict=True)),
+    )
+    if result.emotion is not None:
+        probabilities = tuple(result.probabilities.tolist())
+        outcome = replace(outcome, status="ok", emotion=result.emotion.name, probabilities=probabilities, message=None)
+    return note_what_is_missing(outcome, source, info)
+
+
+def note_what_is_missing(outcome: Outcome, source: Input, info: VideoInfo) -> Outcome:
+    """Turn the row of a video that was cut short into an error that keeps its figures."""
+    if info.is_complete:
+        return outcome
+    message = (
+        f'"{source.path}" is cut short: it holds fewer frames than its index promises. The report covers the '
+        f"{outcome.frames} that could be read; record or download the video again for the rest."
+    )
+    return replace(outcome, status="error", message=printable(message))
+
+
+def write_reports(timelines: Sequence[Timeline], stem: Path, formats: Sequence[str]) -> None:
+    """Write `<stem>.csv` and `<stem>.person-2.csv` ..."""
+    for suffix in formats:
+        for rank, timeline in enumerate(timelines, start=1):
+            WRITERS[suffix](timeline, report_path(stem, rank=rank, suffix=suffix))
+
+
+def _remove_others(stem: Path, formats: Sequence[str], *, people: int) -> None:
+    """Remove the reports of people that an earlier run had found beyond the first `people`."""
+    for suffix in formats:
+        rank = people + 1
+        while (path := report_path(stem, rank=rank, suffix=suffix)).is_file():
+            path.unlink()
+            rank += 1
+
+
+def summarize(timelines: Sequence[Timeline], *, file: str) -> Outcome:
+    """Return the summary row of a video from its timelines, the primary person first."""
+    primary = timelines[0]
+    video, windows = primary.video, primary.reported_windows
+    outcome = Outcome(
+        file,
+        "no_face",
+        coverage=primary.coverage,
+        people=0,
+        frames=len(primary.times),
+        fps=video.fps,
+        duration=video.duration,
+        message="No face was found in this video.",
+        extras=dict.fromkeys(primary.extras),
+    )
+    if primary.emotion is None:
+        return outcome
+    agreement = primary.agreement[primary.observed]
+    extras = {name: values[~np.isnan(values)] for name, values in primary.extras.items()}
+    is_brief = ENGAGEMENT in extras and not len(extras[ENGAGEMENT])
+    return replace(
+        outcome,
+        status="ok",
+        emotion=primary.emotion.name,
+        emotion_by_mode=str(modal_emotion(windows)),
+        probabilities=tuple(windows.mean(axis=0).tolist()),
+        agreement=None if np.isnan(agreement).any() else float(agreement.mean()),
+        people=len(timelines),
+        message=_BRIEF if is_brief else None,
+        extras={name: float(values.mean()) if len(values) else None for name, values in extras.items()},
+    )

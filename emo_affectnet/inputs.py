@@ -1,0 +1,186 @@
+"""What there is to do: files and folders go in, the videos under them come out, each with the name of its report.
+
+A share of them is the part of one process among several, the same one on every machine and at every time. Options are
+what the results depend on beside the videos.
+"""
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import UsageError, VideoError, check_name
+
+SUMMARY = "summary.csv"
+VIDEO_SUFFIXES = {
+    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpe",
+    ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+}  # fmt: skip
+# A picture among the videos is more likely a mistake than a note or a table, so it is an input, and fails by name.
+PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+FACES = ("primary", "all")
+FORMULA_STARTS = ("=", "+", "-", "@")  # of a cell that a spreadsheet would compute
+_TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # the direction of what follows
+_PERSON = re.compile(r"\.person-\d+$")
+_RESERVED = re.compile(r"summary(\.\d+-of-\d+)?$")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One video and the name of its report."""
+
+    path: Path
+    name: str  # of the report, relative to the report folder, without the suffix
+    label: str  # how the summary names the video: its path below the folder that was given
+
+
+@dataclass(frozen=True)
+class Options:
+    """How videos are analysed; with `thresholds`, of `zoo.adaptive`, few frames are looked at, and only summed up."""
+
+    recognizer: Mapping[str, Any] = field(default_factory=dict)  # what an `EmotionRecognizer` is made with
+    faces: str = "primary"  # whose reports are written, one of FACES
+    formats: tuple[str, ...] = ("csv",)  # of `reports.WRITERS`
+    thresholds: Path | None = None
+    with_features: bool = False  # everyone's features are wanted as well
+
+    def __post_init__(self) -> None:
+        check_name("choice of faces", self.faces, FACES)
+        if self.thresholds and (self.faces != "primary" or self.with_features or self.formats != ("csv",)):
+            raise UsageError(
+                "An adaptive analysis gives a video's emotion in summary.csv and no reports by frame: leave out the "
+                "choice of faces, formats and the file of features."
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        fields = asdict(self)
+        paths = {name: str(value) for name, value in self.recognizer.items() if isinstance(value, Path)}
+        thresholds = None if self.thresholds is None else str(self.thresholds)
+        return fields | {"recognizer": {**self.recognizer, **paths}, "thresholds": thresholds}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Options":
+        """Return the options that `to_json` told."""
+        thresholds = fields["thresholds"]
+        return cls(
+            **{**fields, "formats": tuple(fields["formats"]), "thresholds": Path(thresholds) if thresholds else None}
+        )
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The share of one process among several: every video belongs to one of them, whatever else there is."""
+
+    index: int  # 1-based
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.index <= self.count:
+            raise UsageError(f"A shard is one of several, such as 1/4 to 4/4, but {self.index}/{self.count} was given.")
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Read "2/4", the second of four.
+
+        Raises:
+            UsageError: it is something else.
+        """
+        if not (found := re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)):
+            raise UsageError(f"A shard is one of several, such as 2/4, but {text!r} was given.")
+        return cls(int(found[1]), int(found[2]))
+
+    def holds(self, source: Input) -> bool:
+        """Whether a video belongs to this share, by a hash of its label alone."""
+        digest = hashlib.sha256(source.label.encode()).digest()
+        return int.from_bytes(digest[:8], "big") % self.count == self.index - 1
+
+    def __str__(self) -> str:
+        return f"{self.index}-of-{self.count}"
+
+
+def find_inputs(paths: Sequence[Path]) -> tuple[list[Input], list[Path]]:
+    """Return the videos under `paths`, files or folders, in order, and the files passed over.
+
+    Sub-folders are mirrored in the report names; with several folders given, below each folder's own name. Two inputs
+    that would share a report keep their suffixes: `clip.mp4`, `clip.avi`.
+
+    Raises:
+        UsageError: a path does not exist, or two videos would share a report.
+        VideoError: nothing under the paths is a video.
+    """
+    found: list[tuple[Path, Path]] = []  # the file, and its path in the report folder
+    passed: list[Path] = []
+    folders = [path for path in paths if os.path.isdir(path)]
+    for path in paths:
+        if not os.path.exists(path):
+            raise UsageError(f"There is no file or folder {path}. Check the path.")
+        if not path.is_dir():
+            found.append((path, Path(path.name)))
+            continue
+        root = Path(path.resolve().name) if len(folders) > 1 else Path()
+        for file in _walk(path):
+            if file.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES:
+                found.append((file, root / file.relative_to(path)))
+            else:
+                passed.append(file)
+    if not found:
+        where = ", ".join(str(path) for path in paths)
+        raise VideoError(f"There is no video in {where}. Expected files such as .mp4, .avi, .mov, .mkv or .webm.")
+    return _name(found), passed
+
+
+def printable(text: str) -> str:
+    """Return a text in one line that a terminal and a table can hold.
+
+    Bytes of file names that are no UTF-8 become the replacement character; control characters, and those that turn the
+    direction of writing, become escapes such as \\n.
+    """
+
+    def show(character: str) -> str:
+        is_odd = unicodedata.category(character) in ("Cc", "Zl", "Zp") or character in _TURNING
+        return character.encode("unicode_escape").decode("ascii") if is_odd else character
+
+    return "".join(map(show, text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")))
+
+
+def _label(relative: Path) -> str:
+    """Return how tables name a video: no spreadsheet takes it for a formula, and it is still the path of the file."""
+    text = printable(str(relative))
+    return f"./{text}" if text.startswith(FORMULA_STARTS) else text
+
+
+def _walk(folder: Path) -> Iterable[Path]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _name(found: list[tuple[Path, Path]]) -> list[Input]:
+    """Give every input a report name of its own; file systems that ignore case count as one name."""
+    stems = Counter(str(relative.with_suffix("")).lower() for _, relative in found)
+
+    def needs_suffix(relative: Path) -> bool:
+        stem = str(relative.with_suffix("")).lower()
+        return stems[stem] > 1 or bool(_RESERVED.match(stem) or _PERSON.search(stem))
+
+    whole = {str(relative).lower() for _, relative in found if needs_suffix(relative)}
+
+    def choose_name(relative: Path) -> str:
+        stem = relative.with_suffix("")
+        # `a.mp4.mkv` beside `a.mp4` and `a.avi`: its stem is the whole name of another
+        return str(relative if needs_suffix(relative) or str(stem).lower() in whole else stem)
+
+    inputs = [Input(path, choose_name(relative), _label(relative)) for path, relative in found]
+    names = Counter(source.name.lower() for source in inputs)
+    if twice := [source for source in inputs if names[source.name.lower()] > 1]:
+        raise UsageError(
+            f"{twice[0].path} and {twice[1].path} would both have the report {twice[0].name}. Analyse them one by one, "
+            "or give the folder above both."
+        )
+    return inputs
