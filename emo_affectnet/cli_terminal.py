@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from .errors import EmoAffectNetError
+from .inputs import printable
 from .weights import HEAD_NAMES
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def progress_bars(*, total: int) -> Iterator[Bars]:
         video = bars.add_task("Loading the networks", total=None, unit="frames")
 
         def on_progress(source: "Input", done: int, frames: int | None) -> None:
-            name = click.format_filename(source.path.name)
+            name = printable(source.path.name)
             bars.update(video, description=name, completed=done, total=frames, unit="frames")
 
         def on_prepare(done: int, steps: int) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from .cli_terminal import HELP, PATH, Command, progress_bars, recognizer_options
-from .inputs import find_inputs
+from .inputs import find_inputs, printable
 
 if TYPE_CHECKING:
     from .viewing import Made
@@ -87,7 +87,7 @@ def _annotate(
 
 
 def _describe(made: "Made") -> str:
-    return f"{made.label}: {'failed' if made.path is None else click.format_filename(made.path)}"
+    return f"{made.label}: {'failed' if made.path is None else printable(str(made.path))}"
 
 
 def _tell(results: "list[Made]", what: str, save: Path) -> None:
