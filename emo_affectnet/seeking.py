@@ -21,16 +21,15 @@ import numpy.typing as npt
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
+from .containers import FilePath, open_video
 from .errors import UsageError
 from .video import (
-    FilePath,
     Frame,
     Orientation,
     decode_packet,
     find_orientation,
     find_start,
     holds_frame,
-    open_video,
     read_frames,
     read_packets,
 )

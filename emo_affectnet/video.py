@@ -1,23 +1,19 @@
 """Video files: a path goes in, facts (`probe`) or frames in order (`read_frames`) come out.
 
 Lives here: media time (seconds from PTS, on the clock that a player shows), the frame rate, rotation and colour.
-An image is RGB uint8 (H, W, 3), contiguous and upright. FFmpeg is given the bytes of the one file that was asked for
-and nothing else: a `%03d` or `http:` in the name means nothing to it, and a playlist cannot make it open other files.
+An image is RGB uint8 (H, W, 3), contiguous and upright. What may be opened at all is known to `containers`.
 """
 
 from __future__ import annotations  # av.Packet takes its type argument in annotations only
 
-import errno
 import logging
-import os
 import threading
-from collections.abc import Container, Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Container, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from heapq import heappop, heappush
-from io import FileIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,15 +22,14 @@ import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from .errors import UsageError, VideoError
+from .containers import FilePath, open_video, refuse, show_path
+from .errors import UsageError
 from .threads import count_cores
 
 Image = npt.NDArray[np.uint8]  # (H, W, 3) RGB
-FilePath = str | os.PathLike[str]
 Orientation = tuple[bool, bool, bool]  # transposed, then mirrored left to right, then top to bottom
 
 logger = logging.getLogger("emo_affectnet")
@@ -46,17 +41,11 @@ GRID_TOLERANCE = 0.5  # frame intervals
 
 COMPLETE_SHARE = 0.98  # of the frames an index promises; some count a frame that was never stored
 THREADS_PER_CORE, MAX_THREADS = 2, 16  # of the decoder: threads wait for the frames that others decode
-_READ_SIZE = 1 << 18  # bytes per call from FFmpeg into Python
+MAX_PIXELS_AT_ONCE = 1 << 27  # in all threads of the decoder, each of which has a frame: 16 of 4K, 4 of 8K
 
-_POINTERS = {  # the first bytes of texts that only say where a video is
-    b"version https://git-lfs": ("it is a git-lfs pointer, not the video itself", "run `git lfs pull`"),
-    b"#EXTM3U": ("it is a playlist that names other files", "give the video file itself"),
-    b"ffconcat": ("it is a playlist that names other files", "give the video file itself"),
-}
 # FFmpeg's own decoders that heed what is said before each packet; AV1's takes it late, and loses wanted frames.
 _CAN_PASS_OVER = {"h264", "hevc", "mpeg2video", "mpeg4"}
 _NO_FRAMES = ("none of its frames can be decoded", "record or download it again")
-_MP4_BOXES = (b"ftyp", b"mdat", b"wide", b"free")  # at byte 4 of what calls itself mp4 or mov
 
 
 @dataclass(frozen=True)
@@ -106,10 +95,10 @@ class Frame:
         return np.ascontiguousarray(cast(Image, image))
 
 
-def probe(path: FilePath) -> VideoInfo:
+def probe(path: FilePath, *, on_packet: Callable[[], None] = lambda: None) -> VideoInfo:
     """Measure a video's size, rate and length from its packets; only the first frame is decoded, for its rotation.
 
-    Of a damaged file it describes what can be reached.
+    Of a damaged file it describes what can be reached. `on_packet` is called after each packet, as a sign of life.
 
     Raises:
         VideoError: the file is missing, is no video, or none of its frames can be decoded.
@@ -126,8 +115,9 @@ def probe(path: FilePath) -> VideoInfo:
             size += packet.size
             if holds_frame(packet):
                 shown.append((packet.pts, packet.duration or 0))
+            on_packet()
         if first is None:
-            raise _no_video(path, *_NO_FRAMES)
+            raise refuse(path, *_NO_FRAMES)
         fps, is_constant_rate, duration = _measure(shown, stream, start)
         is_transposed = find_orientation(first)[0]
         width, height = (first.height, first.width) if is_transposed else (first.width, first.height)
@@ -172,7 +162,7 @@ def read_frames(
     untried: list[int] = []  # a heap of PTS that may have been passed over
     with open_video(path) as (container, stream):
         stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = min(THREADS_PER_CORE * (threads or count_cores()), MAX_THREADS)
+        stream.codec_context.thread_count = _count_threads(stream, cores=threads or count_cores())
         time_base, rate, start = cast(Fraction, stream.time_base), stream.average_rate, find_start(container, stream)
         interval = float(1 / rate) if rate else 0.0
         time, orientation = -interval, None
@@ -193,9 +183,16 @@ def read_frames(
                 yield Frame(index, _find_time(stamp, time_base, start), None)
                 index += 1
     if not index:
-        raise _no_video(path, *_NO_FRAMES)
+        raise refuse(path, *_NO_FRAMES)
     if index < packet_count:
-        logger.warning('"%s": %d of %d packets gave no frame; skipped.', path, packet_count - index, packet_count)
+        logger.warning(
+            '"%s": %d of %d packets gave no frame; skipped.', show_path(path), packet_count - index, packet_count
+        )
+
+
+def _count_threads(stream: VideoStream, *, cores: int) -> int:
+    pixels = stream.codec_context.width * stream.codec_context.height
+    return min(THREADS_PER_CORE * cores, MAX_THREADS, max(MAX_PIXELS_AT_ONCE // max(pixels, 1), 1))
 
 
 def _find_time(stamp: int, time_base: Fraction, start: Fraction) -> float:
@@ -219,75 +216,6 @@ def _passed_before(picture: av.VideoFrame, untried: list[int]) -> Iterator[int]:
             yield stamp
 
 
-class _Bytes:
-    """A file without its name, for FFmpeg, which reads patterns and protocols into names."""
-
-    def __init__(self, file: FileIO) -> None:
-        self.read, self.tell, self._seek = file.read, file.tell, file.seek
-
-    def seek(self, offset: int, whence: int) -> int:
-        try:
-            return self._seek(offset, whence)
-        except OSError:  # damaged files point to places before their first byte; FFmpeg takes an error number
-            return -errno.EINVAL
-
-
-@contextmanager
-def open_video(path: FilePath) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Lend the open file and the stream in it that is shown.
-
-    Raises:
-        VideoError: the file is missing or is no video.
-    """
-    with _open_file(path) as file:
-        head = file.read(64)
-        file.seek(0)
-        if not head:
-            raise _no_video(path, "the file is empty", "record or download it again")
-        for start, (found, advice) in _POINTERS.items():
-            if head.startswith(start):
-                raise _no_video(path, found, advice)
-        with _open_container(file, path, is_mp4=head[4:8] in _MP4_BOXES) as container:
-            yield container, _video_stream(container, path)
-
-
-def _open_file(path: FilePath) -> FileIO:
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise _no_video(path, "it is a folder" if os.path.isdir(path) else "it is a device or pipe", "name one file")
-    try:
-        return open(path, "rb", buffering=0)
-    except FileNotFoundError as error:
-        raise _no_video(path, "there is no such file", "check the name and the folder") from error
-    except OSError as error:
-        raise _no_video(path, f"it cannot be opened ({error.strerror})", "check the name and your rights") from error
-
-
-def _open_container(file: FileIO, path: FilePath, *, is_mp4: bool) -> InputContainer:
-    try:
-        # Whatever the file says, no other file or address is opened; and titles may be in any national 8-bit code.
-        return av.open(
-            _Bytes(file), "r", options={"protocol_whitelist": ""}, metadata_errors="replace", buffer_size=_READ_SIZE
-        )
-    except (av.FFmpegError, OSError) as error:
-        found = "its index (moov) is missing, as in a file cut short" if is_mp4 else "it is in no known video format"
-        raise _no_video(path, found, "record or download it again, or give an mp4, mkv, avi or webm file") from error
-
-
-def _video_stream(container: InputContainer, path: FilePath) -> VideoStream:
-    """Choose the first video that is no cover art."""
-    name = container.format.name
-    if name.endswith("_pipe") or name == "ico":
-        raise _no_video(path, f"it is a picture ({name.removesuffix('_pipe')})", "give the video itself")
-    for stream in container.streams.video:
-        if stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails):
-            continue
-        if stream.codec_context is None:
-            raise _no_video(path, "FFmpeg has no decoder for its codec", "convert it to H.264")
-        return stream
-    found = "it holds only sound" if container.streams.audio else "it holds neither picture nor sound"
-    raise _no_video(path, found, "give a file with a picture")
-
-
 def read_packets(container: InputContainer, stream: VideoStream, path: FilePath) -> Iterator[Packet[VideoStream]]:
     """Yield the packets and, last, the empty one that makes the decoder give out what it holds.
 
@@ -303,7 +231,7 @@ def read_packets(container: InputContainer, stream: VideoStream, path: FilePath)
             if cut is None:
                 yield packet
     except (av.FFmpegError, OSError) as error:
-        logger.warning('"%s": reading stopped before the end (%s).', path, error)
+        logger.warning('"%s": reading stopped before the end (%s).', show_path(path), error)
         last = Packet()
         last.stream = stream
         yield cast("Packet[VideoStream]", last)
@@ -383,7 +311,3 @@ def _upright_rgb(picture: av.VideoFrame, orientation: Orientation) -> Image:
     if is_transposed:
         image = image.swapaxes(0, 1)
     return image[:: -1 if is_upside_down else 1, :: -1 if is_mirrored else 1]
-
-
-def _no_video(path: FilePath, found: str, advice: str) -> VideoError:
-    return VideoError(f'Expected a video in "{os.fspath(path)}", but {found}; {advice}.')

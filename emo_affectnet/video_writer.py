@@ -23,9 +23,10 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.video.reformatter import Colorspace, VideoReformatter
 
+from .containers import FilePath, open_video
 from .errors import UsageError, VideoError
 from .files import whole_file
-from .video import FilePath, Image, VideoInfo, find_start, open_video
+from .video import Image, VideoInfo, find_start
 
 logger = logging.getLogger("emo_affectnet")
 

@@ -16,9 +16,10 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "bundled" not in path
 # A module imports only from lines above its own.
 LAYERS = (
     {"emotions", "errors", "__init__"},
-    {"files", "inputs", "locks", "threads"},
-    {"summary", "report_folder", "video", "weights"},
-    {"merging", "records", "seeking", "video_writer", "workers"},
+    {"boxes", "files", "inputs", "locks", "threads"},
+    {"containers", "report_folder", "summary", "weights"},
+    {"merging", "records", "video", "workers"},
+    {"seeking", "video_writer"},
     {"faces", "timeline", "models", "camera"},
     {"catalogue", "keras_files", "feature_files", "onnx_graph"},
     {"store", "keras_graph"},
@@ -41,7 +42,7 @@ LAYERS = (
 
 # Where a package may be imported, at the top or inside a function.
 CONFINED = {
-    "av": {"camera", "seeking", "video", "video_writer"},
+    "av": {"camera", "containers", "seeking", "video", "video_writer"},
     "cv2": {"annotation", "camera", "drawing", "faces", "window"},
     "mediapipe": {"faces"},
     "torch": {"models", "networks", "engines", "convert", "training", "zoo"},

@@ -9,6 +9,7 @@ import weakref
 from fractions import Fraction
 from io import FileIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -26,9 +27,10 @@ from video_files import (
     quadrants,
 )
 
+from emo_affectnet.containers import _Bytes
 from emo_affectnet.errors import UsageError, VideoError
 from emo_affectnet.threads import prefetch
-from emo_affectnet.video import Frame, _Bytes, probe, read_frames
+from emo_affectnet.video import Frame, _count_threads, probe, read_frames
 from emo_affectnet.video_writer import VideoWriter
 
 
@@ -369,6 +371,30 @@ def test_cover_art_is_no_video(tmp_path: Path) -> None:
     assert "only sound" in error_of(path)
 
 
+def test_a_look_at_the_packets_gives_a_sign_of_life_for_each(tmp_path: Path) -> None:
+    path, signs = make(tmp_path / "clip.mp4", map(coded, range(5))), []
+    probe(path, on_packet=lambda: signs.append(len(signs)))
+    assert len(signs) == 5 + 1  # the last one empties the decoder
+
+
+@pytest.mark.parametrize(
+    ("size", "cores", "threads"),
+    [
+        ((1920, 1080), 4, 8),  # two for each core
+        ((3840, 2160), 64, 16),  # no more than 16 frames at once
+        ((7680, 4320), 64, 4),  # nor than 2^27 px
+        ((8192, 8192), 64, 2),
+        ((0, 0), 2, 4),  # not known yet
+    ],
+)
+def test_threads_of_the_decoder_are_fewer_where_pictures_are_large(
+    size: tuple[int, int], cores: int, threads: int
+) -> None:
+    width, height = size
+    stream = SimpleNamespace(codec_context=SimpleNamespace(width=width, height=height))
+    assert _count_threads(stream, cores=cores) == threads
+
+
 def test_sound_is_seen(tmp_path: Path) -> None:
     assert probe(make(tmp_path / "clip.mp4", map(coded, range(5)), sound_seconds=0.2)).has_audio
 
@@ -442,8 +468,8 @@ def test_disk_that_fails_half_way_gives_what_came_before(
                 raise OSError(5, "Input/output error")
             return super().read(size)
 
-    monkeypatch.setattr("emo_affectnet.video._READ_SIZE", 1024)
-    monkeypatch.setattr("emo_affectnet.video._open_file", lambda path: FailingDisk(path))
+    monkeypatch.setattr("emo_affectnet.containers._READ_SIZE", 1024)
+    monkeypatch.setattr("emo_affectnet.containers._open_file", lambda path: FailingDisk(path))
     frames = list(read_frames(path))
     assert 8 <= len(frames) < 25
     assert codes(frames) == list(range(len(frames)))
@@ -598,7 +624,7 @@ def test_playlist_opens_nothing(
     (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     if not is_recognised:  # the second lock, for the scripts that the first does not know
-        monkeypatch.setattr("emo_affectnet.video._POINTERS", {})
+        monkeypatch.setattr("emo_affectnet.containers._POINTERS", {})
     error_of(Path(name))
     if is_recognised and not name.endswith(("mpd", "sdp")):
         assert "playlist" in error_of(Path(name))

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from video_files import COLOUR_TOLERANCE, coded, codes, make, open_descriptors, quadrants, spoiled
 
+from emo_affectnet.containers import open_video
 from emo_affectnet.errors import UsageError, VideoError
-from emo_affectnet.video import find_start, open_video, probe, read_frames
+from emo_affectnet.video import find_start, probe, read_frames
 from emo_affectnet.video_writer import VideoWriter
 
 

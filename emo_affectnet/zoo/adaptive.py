@@ -24,13 +24,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..containers import FilePath
 from ..emotions import Emotion
 from ..engines import Engine
 from ..errors import CorpusError, CorruptWeights, MissingWeights, UsageError, VideoError, WrongArchitecture, check_name
 from ..files import whole_file
 from ..seeking import FrameIndex, index_frames, read_frames_at
 from ..timeline import Doubles, Floats, Integers, Timeline, sample_frames
-from ..video import FilePath, Frame, Image, VideoInfo, probe
+from ..video import Frame, Image, VideoInfo, probe
 from ..weights import hash_file
 
 STRIDES = (16, 4, 1)  # samples at 5 Hz: every 3.2 s, every 0.8 s, all

@@ -1,0 +1,55 @@
+"""What may be opened as a video: names on one line, links, and limits of memory that real videos do not reach."""
+
+from pathlib import Path
+
+import pytest
+from mp4_files import Packets, box, movie
+from video_files import coded, make
+
+from emo_affectnet import containers
+from emo_affectnet.containers import open_video, show_path
+from emo_affectnet.errors import VideoError
+from emo_affectnet.video import read_frames
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("video/Gesicht лицо 顔 \U0001f600.mp4", "video/Gesicht лицо 顔 \U0001f600.mp4"),  # as it is
+        ('it\'s "a\\b".mp4', 'it\'s "a\\b".mp4'),
+        ("two\nlines\t.mp4", r"two\nlines\t.mp4"),
+        ("\x1b[31mred.mp4", r"\x1b[31mred.mp4"),  # an order to the terminal
+        ("\u202e4pm.exe", r"\u202e4pm.exe"),  # shown from right to left
+        ("latin-\udce9.mp4", "latin-\ufffd.mp4"),  # no UTF-8
+        (Path("a/b"), "a/b"),
+    ],
+)
+def test_a_path_is_shown_on_one_line(path: str, shown: str) -> None:
+    assert show_path(path) == shown
+    assert show_path(path).isprintable()
+
+
+def test_a_link_to_nothing_is_told_from_a_name_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "link.mp4").symlink_to("gone.mp4")
+    with pytest.raises(VideoError, match="a link to a file that is not there"), open_video(tmp_path / "link.mp4"):
+        pass
+    with pytest.raises(VideoError, match="no such file"), open_video(tmp_path / "gone.mp4"):
+        pass
+
+
+def test_a_picture_may_have_just_as_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make(tmp_path / "clip.mp4", map(coded, range(5)))
+    monkeypatch.setattr(containers, "MAX_PIXELS", 64 * 48)
+    assert len(list(read_frames(path))) == 5
+    monkeypatch.setattr(containers, "MAX_PIXELS", 64 * 48 - 1)
+    with pytest.raises(VideoError, match="its pictures are 64 x 48 px, and at most 3,071 px can be read; make them"):
+        next(read_frames(path))
+
+
+def test_an_index_may_not_have_more_boxes_than_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(box(b"free") * 100 + movie(Packets((b"abc",), b"", (64, 48))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emo_affectnet.boxes.MAX_BOXES", 50)
+        with pytest.raises(VideoError, match="consists of more than 1,048,576 boxes"), open_video(path):
+            pass
