@@ -103,7 +103,8 @@ class Sampler:
             if nearest.index > self._taken:
                 self._taken = nearest.index
                 picked.append(nearest)
-            self._due += 1
+            # Only the first and the last of the samples due can differ; broken clocks jump by millions of years.
+            self._due = max(self._due + 1, int((frame.time - self._start) * self.hz) - 1)
         self._previous = frame
         return picked
 

@@ -1,5 +1,7 @@
 """Sampling, windows and their spread follow the published rules; absences are shown as absences."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -143,6 +145,26 @@ def test_variable_rate_samples_the_frame_nearest_to_each_fifth_of_a_second() -> 
 def test_variable_rate_never_takes_a_frame_twice_even_across_a_hole() -> None:
     times = [0.0, 0.1, 0.2, 3.0, 3.1, 3.2, 3.3]
     assert [frame.time for frame in sample_by_time(make_frames(times))] == [0.0, 0.2, 3.0, 3.2]
+
+
+@given(st.lists(st.floats(0.001, 30.0), min_size=1, max_size=30), st.sampled_from([5, 30]))
+@settings(deadline=None)
+def test_variable_rate_takes_what_a_look_at_every_fifth_of_a_second_takes(gaps: list[float], hz: int) -> None:
+    times = np.cumsum([0.7, *gaps]).tolist()
+    taken: list[int] = []
+    for target in (times[0] + due / hz for due in itertools.count()):
+        if target > times[-1]:
+            break
+        after = next(index for index, time in enumerate(times) if target <= time)
+        nearest = after - 1 if after and target - times[after - 1] <= times[after] - target else after
+        taken += [nearest] if nearest > max(taken, default=-1) else []
+    assert [frame.index for frame in sample_by_time(make_frames(times), hz=hz)] == taken
+
+
+def test_a_clock_that_jumps_by_millions_of_years_is_sampled_at_once() -> None:
+    """The loop over every 0.2 s of a hole did not end for a matroska file with one broken number."""
+    times = [0.0, 0.04, 9e15, 9e15 + 40, 9e15 + 80]
+    assert [frame.time for frame in sample_by_time(make_frames(times))] == [0.0, 0.04, *times[2:]]
 
 
 def test_variable_rate_counts_from_the_first_frame_not_from_zero() -> None:
