@@ -5,6 +5,7 @@ Whatever is wrong with a video, it costs nobody else: a failure is a row too.
 
 import functools
 import logging
+import os
 import shutil
 import tempfile
 import time
@@ -115,7 +116,7 @@ class Analyst:
         return outcome
 
     def _report(self, source: Input, staged: Path, on_progress: Progress) -> Outcome:
-        info = probe(source.path)
+        info = probe(source.path, on_packet=lambda: on_progress(0, None))
         reading = self.recognizer.read(info, on_progress=on_progress)
         timelines = self.recognizer.interpret(reading, info)
         reported = len(timelines) if self.options.faces == "all" else 1
@@ -211,7 +212,8 @@ def _remove_others(stem: Path, formats: Sequence[str], *, people: int) -> None:
     """Remove the reports of people that an earlier run had found beyond the first `people`."""
     for suffix in formats:
         rank = people + 1
-        while (path := report_path(stem, rank=rank, suffix=suffix)).is_file():
+        # os.path.isfile is False where the name is too long, and Path.is_file raises
+        while os.path.isfile(path := report_path(stem, rank=rank, suffix=suffix)):
             path.unlink()
             rank += 1
 

@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from .boxes import MAX_BOXES, count_promised
 from .errors import VideoError
+from .inputs import printable
 
 FilePath = str | os.PathLike[str]
 
@@ -138,15 +139,4 @@ def _check_size(stream: VideoStream, file: FileIO, path: FilePath) -> None:
 
 def refuse(path: FilePath, found: str, advice: str) -> VideoError:
     """Return the error that says, in one line, what was found in the place of a video and what to do."""
-    return VideoError(f'Expected a video in "{show_path(path)}", but {found}; {advice}.')
-
-
-def show_path(path: FilePath) -> str:
-    """Return a path on one line, and nothing in it that a terminal would obey or show as another name."""
-    return "".join(map(_show, os.fspath(path)))
-
-
-def _show(character: str) -> str:
-    if "\ud800" <= character <= "\udfff":  # in the place of a byte that is no UTF-8
-        return "\ufffd"
-    return character if character.isprintable() else ascii(character)[1:-1]
+    return VideoError(f'Expected a video in "{printable(path)}", but {found}; {advice}.')

@@ -135,8 +135,8 @@ def find_inputs(paths: Sequence[Path]) -> tuple[list[Input], list[Path]]:
     return _name(found), passed
 
 
-def printable(text: str) -> str:
-    """Return a text in one line that a terminal and a table can hold.
+def printable(text: str | os.PathLike[str]) -> str:
+    """Return a text or path in one line that a terminal and a table can hold.
 
     Bytes of file names that are no UTF-8 become the replacement character; control characters, and those that turn the
     direction of writing, become escapes such as \\n.
@@ -146,7 +146,7 @@ def printable(text: str) -> str:
         is_odd = unicodedata.category(character) in ("Cc", "Zl", "Zp") or character in _TURNING
         return character.encode("unicode_escape").decode("ascii") if is_odd else character
 
-    return "".join(map(show, text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")))
+    return "".join(map(show, os.fspath(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")))
 
 
 def _label(relative: Path) -> str:

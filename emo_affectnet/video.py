@@ -25,8 +25,9 @@ from av.packet import Packet
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from .containers import FilePath, open_video, refuse, show_path
+from .containers import FilePath, open_video, refuse
 from .errors import UsageError
+from .inputs import printable
 from .threads import count_cores
 
 Image = npt.NDArray[np.uint8]  # (H, W, 3) RGB
@@ -186,7 +187,7 @@ def read_frames(
         raise refuse(path, *_NO_FRAMES)
     if index < packet_count:
         logger.warning(
-            '"%s": %d of %d packets gave no frame; skipped.', show_path(path), packet_count - index, packet_count
+            '"%s": %d of %d packets gave no frame; skipped.', printable(path), packet_count - index, packet_count
         )
 
 
@@ -231,7 +232,7 @@ def read_packets(container: InputContainer, stream: VideoStream, path: FilePath)
             if cut is None:
                 yield packet
     except (av.FFmpegError, OSError) as error:
-        logger.warning('"%s": reading stopped before the end (%s).', show_path(path), error)
+        logger.warning('"%s": reading stopped before the end (%s).', printable(path), error)
         last = Packet()
         last.stream = stream
         yield cast("Packet[VideoStream]", last)

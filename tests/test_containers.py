@@ -7,26 +7,9 @@ from mp4_files import Packets, box, movie
 from video_files import coded, make
 
 from emo_affectnet import containers
-from emo_affectnet.containers import open_video, show_path
+from emo_affectnet.containers import open_video
 from emo_affectnet.errors import VideoError
 from emo_affectnet.video import read_frames
-
-
-@pytest.mark.parametrize(
-    ("path", "shown"),
-    [
-        ("video/Gesicht лицо 顔 \U0001f600.mp4", "video/Gesicht лицо 顔 \U0001f600.mp4"),  # as it is
-        ('it\'s "a\\b".mp4', 'it\'s "a\\b".mp4'),
-        ("two\nlines\t.mp4", r"two\nlines\t.mp4"),
-        ("\x1b[31mred.mp4", r"\x1b[31mred.mp4"),  # an order to the terminal
-        ("\u202e4pm.exe", r"\u202e4pm.exe"),  # shown from right to left
-        ("latin-\udce9.mp4", "latin-\ufffd.mp4"),  # no UTF-8
-        (Path("a/b"), "a/b"),
-    ],
-)
-def test_a_path_is_shown_on_one_line(path: str, shown: str) -> None:
-    assert show_path(path) == shown
-    assert show_path(path).isprintable()
 
 
 def test_a_link_to_nothing_is_told_from_a_name_that_is_not_there(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from conftest import MakeVideo, crew_of
 from test_resume import contents
 
-from emo_affectnet import report_folder, video
+from emo_affectnet import containers, report_folder
 from emo_affectnet.batch import analyze
 from emo_affectnet.errors import FullError, LockedError, ReportError
 from emo_affectnet.inputs import Input, Options, Shard
@@ -112,12 +112,12 @@ def test_a_slow_disk_gives_the_same(
     run(videos, fake_recognizer, tmp_path / "whole")
     reads: list[int] = []
 
-    class Slow(video._Bytes):
+    class Slow(containers._Bytes):
         def __init__(self, file) -> None:
             super().__init__(file)
             self.read = lambda size=-1: reads.append(size) or time.sleep(0.001) or file.read(min(size, 1000))
 
-    monkeypatch.setattr(video, "_Bytes", Slow)
+    monkeypatch.setattr(containers, "_Bytes", Slow)
     run(videos, fake_recognizer, tmp_path / "slow")
     assert len(reads) > 30
     assert contents(tmp_path / "slow") == contents(tmp_path / "whole")
@@ -149,7 +149,7 @@ def test_a_video_that_changes_while_it_is_read_fails_and_has_no_report(
     changed: list[Path] = []
 
     def disturb(source: Input, done: int, total: int | None) -> None:
-        if source.name == "a" and not changed:
+        if source.name == "a" and done and not changed:
             changed.append(source.path)
             change(source.path)
 

@@ -165,8 +165,20 @@ def test_no_name_becomes_a_formula_or_a_second_line(tmp_path: Path, name: str, l
     assert source.path == tmp_path / name
 
 
-def test_bytes_that_are_no_text_are_shown_as_such() -> None:
-    assert printable("caf\udce9") == "caf�"
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("video/Gesicht лицо 顔 \U0001f600.mp4", "video/Gesicht лицо 顔 \U0001f600.mp4"),  # as it is
+        ('it\'s "a\\b".mp4', 'it\'s "a\\b".mp4'),
+        ("two\nlines\t.mp4", r"two\nlines\t.mp4"),
+        ("\x1b[31mred.mp4", r"\x1b[31mred.mp4"),  # an order to the terminal
+        ("\u202e4pm.exe", r"\u202e4pm.exe"),  # shown from right to left
+        ("latin-\udce9.mp4", "latin-\ufffd.mp4"),  # no UTF-8
+        (Path("a/b"), "a/b"),
+    ],
+)
+def test_a_path_is_shown_on_one_line(path: str, shown: str) -> None:
+    assert printable(path) == shown
 
 
 # Shares
