@@ -1,5 +1,5 @@
 # demo: the main job on the bundled clips · loco-demo: the whole study on tiny corpora made for it
-# test: the whole suite · check: format, lint, types, tests · bench: speed and memory
+# test: the whole suite but for what takes minutes, which are soak and fuzz · check: format, lint, types, tests · bench: speed and memory
 # evaluate-bundled DATA=folder: the figures of MODEL_CARD.md, from FER+ faces that are not part of the project
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ RUN := $(BIN)/python -m emo_affectnet
 # A worker for each core, each with one thread: torch and TensorFlow would ask for all cores at once.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: demo loco-demo test check bench evaluate-bundled clean
+.PHONY: demo loco-demo test soak fuzz check bench evaluate-bundled clean
 
 demo: $(VENV)/.run
 	$(BIN)/python run.py --path_video video/ --path_save report/
@@ -27,6 +27,9 @@ loco-demo: $(VENV)/.dev
 
 test: $(VENV)/.dev
 	$(PYTEST)
+
+soak fuzz: $(VENV)/.dev
+	$(PYTEST) -m $@
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -24,6 +24,7 @@ VIDEO_SUFFIXES = {
 # A picture among the videos is more likely a mistake than a note or a table, so it is an input, and fails by name.
 PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 FACES = ("primary", "all")
+LONGEST_NAME = 255 - len(".person-999.json")  # bytes
 FORMULA_STARTS = ("=", "+", "-", "@")  # of a cell that a spreadsheet would compute
 _TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # the direction of what follows
 _PERSON = re.compile(r"\.person-\d+$")
@@ -161,6 +162,17 @@ def _walk(folder: Path) -> Iterable[Path]:
         yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
 
 
+def _shorten(stem: Path) -> Path:
+    """Return the name of a report to which a file system lets more be appended; a hash stands for what was cut off."""
+    if len(os.fsencode(stem.name)) <= LONGEST_NAME:
+        return stem
+    digest = hashlib.sha256(os.fsencode(stem.name)).hexdigest()[:8]
+    start = stem.name
+    while len(os.fsencode(start)) > LONGEST_NAME - len(digest) - 1:
+        start = start[:-1]
+    return stem.with_name(f"{start}~{digest}")
+
+
 def _name(found: list[tuple[Path, Path]]) -> list[Input]:
     """Give every input a report name of its own; file systems that ignore case count as one name."""
     stems = Counter(str(relative.with_suffix("")).lower() for _, relative in found)
@@ -174,7 +186,7 @@ def _name(found: list[tuple[Path, Path]]) -> list[Input]:
     def choose_name(relative: Path) -> str:
         stem = relative.with_suffix("")
         # `a.mp4.mkv` beside `a.mp4` and `a.avi`: its stem is the whole name of another
-        return str(relative if needs_suffix(relative) or str(stem).lower() in whole else stem)
+        return str(_shorten(relative if needs_suffix(relative) or str(stem).lower() in whole else stem))
 
     inputs = [Input(path, choose_name(relative), _label(relative)) for path, relative in found]
     names = Counter(source.name.lower() for source in inputs)

@@ -58,6 +58,15 @@ def test_every_input_has_a_report_of_its_own(tmp_path: Path, files: list[str], e
     assert names_of(touch(tmp_path, *files)) == expected
 
 
+def test_the_longest_names_leave_room_for_those_of_reports(tmp_path: Path) -> None:
+    names = ["n" * 235 + ".mp4", "n" * 240 + ".mp4", "n" * 251 + ".mp4", "é" * 125 + ".mp4"]
+    named = dict(zip(sorted(names), names_of(touch(tmp_path, *names)), strict=True))
+    assert named[names[0]] == "n" * 235
+    assert len(set(named.values())) == 4
+    for name in named.values():
+        (tmp_path / f"{name}.person-999.json").touch()
+
+
 def test_what_is_no_video_is_passed_over_and_what_is_hidden_not_even_that(tmp_path: Path) -> None:
     touch(
         tmp_path, "clip.mp4", "notes.txt", "a/table.csv", ".hidden.mp4", ".cache/clip.mp4", "a/.DS_Store", "no_suffix"
