@@ -6,20 +6,26 @@ boxes.
 """
 
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import BufferedReader, FileIO
+from io import BufferedReader, BytesIO, FileIO
 from typing import BinaryIO
 
 MAX_BOXES = 1 << 20  # of two hours in fragments of 1 s there are 100,000; 5 s of work at most
 MAX_DEPTH = 10  # FFmpeg goes no deeper
+MAX_UNPACKED = 1 << 26  # bytes of an index that old QuickTime has compressed; 200 hours of video
 USUAL_EDITS = 256  # FFmpeg makes a list of the frames of every edit; so many cannot make it a long one
 
 _HEAD_SIZE = 4096  # bytes read at once; the boxes of a fragment lie close together
-_PARENTS = {b"moov", b"hoov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"udta", b"mvex", b"moof", b"traf"}
+_PARENTS = {b"moov", b"hoov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"udta", b"mvex", b"moof", b"traf", b"cmov"}
 _EDIT_SIZE = 12  # bytes
 _PER_FRAME = 0xF00  # flags of a fragment's list of frames: it has numbers for each
 _FIELDS = struct.Struct(">4I")  # of the boxes below: version and flags, then what differs
+
+
+class _TooLargeError(Exception):
+    """There is more to look through than any video has."""
 
 
 @dataclass
@@ -43,15 +49,16 @@ class _Track:
 def count_promised(file: FileIO, *, size: int) -> int | None:
     """Return how many frames the tables of a file of `size` bytes promise at no cost, 0 if it is no mp4.
 
-    None means that there are more than `MAX_BOXES` boxes.
+    None means that there are more than `MAX_BOXES` boxes, or `MAX_UNPACKED` bytes of them, or several
+    times some, compressed.
     """
-    tracks, in_fragments, boxes = [_Track()], 0, 0
+    tracks, in_fragments, boxes, packed = [_Track()], 0, 0, 0
     reader = BufferedReader(file, _HEAD_SIZE)
     try:
         for kind, length, numbers in _walk(reader, 0, size, depth=0):
-            boxes += 1
-            if boxes > MAX_BOXES:
-                return None
+            boxes, packed = boxes + 1, packed + (kind == b"cmvd")
+            if boxes > MAX_BOXES or packed > 1:  # a film has one index
+                raise _TooLargeError
             if kind == b"trak":
                 tracks.append(_Track())
             elif kind == b"trun" and numbers:
@@ -61,6 +68,8 @@ def count_promised(file: FileIO, *, size: int) -> int | None:
                 tracks[-1].edits = min(numbers[1], length // _EDIT_SIZE)
             elif numbers:
                 tracks[-1].tables[kind] = numbers
+    except _TooLargeError:
+        return None
     finally:
         reader.detach()
         file.seek(0)
@@ -87,4 +96,19 @@ def _walk(reader: BinaryIO, start: int, stop: int, *, depth: int) -> Iterator[tu
         yield kind, length, numbers
         if kind in _PARENTS:
             yield from _walk(reader, start + body, start + length, depth=depth + 1)
+        elif kind == b"cmvd":
+            reader.seek(start + body + 4)
+            index = _unpack(reader.read(min(max(length - body - 4, 0), MAX_UNPACKED)))
+            yield from _walk(BytesIO(index), 0, len(index), depth=depth + 1)
         start += length
+
+
+def _unpack(packed: bytes) -> bytes:
+    unpacking = zlib.decompressobj()
+    try:
+        index = unpacking.decompress(packed, MAX_UNPACKED)
+    except zlib.error:
+        return b""
+    if unpacking.unconsumed_tail:
+        raise _TooLargeError
+    return index

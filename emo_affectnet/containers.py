@@ -16,7 +16,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from .boxes import MAX_BOXES, count_promised
+from .boxes import MAX_BOXES, MAX_UNPACKED, count_promised
 from .errors import VideoError
 from .inputs import printable
 
@@ -91,7 +91,9 @@ def _check_index(file: FileIO, path: FilePath) -> None:
         size = os.fstat(file.fileno()).st_size
         promised = count_promised(file, size=size)
         if promised is None:
-            raise refuse(path, f"it consists of more than {MAX_BOXES:,} boxes", _AGAIN)
+            raise refuse(
+                path, f"its index has more than {MAX_BOXES:,} boxes, or {MAX_UNPACKED:,} bytes compressed", _AGAIN
+            )
         if promised > min(size, MAX_FRAMES):
             limit = f"at most {MAX_FRAMES:,} can be read" if promised <= size else f"it has only {size:,} bytes"
             raise refuse(path, f"its index promises {promised:,} frames and {limit}", _AGAIN)

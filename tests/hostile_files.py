@@ -29,6 +29,7 @@ from mp4_files import (
     ONE,
     Packets,
     box,
+    compress_index,
     encode,
     find_box,
     find_boxes,
@@ -645,6 +646,14 @@ def counts() -> Iterator[Hostile]:
             "error",
             "promises",
         )
+    yield of_bytes("packed-index.mov", "an index compressed as by old QuickTime", lambda: compress_index(plain()), "ok")
+    yield of_bytes(
+        "packed-bomb.mov", "a promise in such an index", lambda: compress_index(_promised(10**8)), "error", "promises"
+    )
+    zeros = lambda: compress_index(box(b"ftyp", b"qt  ") + box(b"moov", bytes(80_000_000)))  # noqa: E731
+    yield of_bytes("packed-zeros.mov", "an index of 80 MB of zeros", zeros, "error", "67,108,864 bytes compressed")
+    lie = lambda: compress_index(plain(), claimed=2**31 - 200)  # noqa: E731
+    yield of_bytes("packed-lie.mov", "such an index that says it has 2 GB", lie, "ok")
     yield of_bytes("fragmented.mp4", "a sound file of fragments", lambda: fragmented([portrait()] * FRAMES), "ok")
     yield of_bytes("fragments-none.mp4", "a fragmented file without fragments", _no_fragments, "error", NO_FRAMES)
     data = fragmented([portrait()] * FRAMES)

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -148,6 +149,13 @@ def movie(
     edit_box = box(b"edts", ours[b"elst"]) if ours[b"elst"] else b""
     track = box(b"trak", full_box(b"tkhd", track_header, flags=3), edit_box, media)
     return file_type + ours[b"mdat"] + box(b"moov", full_box(b"mvhd", movie_header), track)
+
+
+def compress_index(data: bytes, *, claimed: int | None = None) -> bytes:
+    """Pack the `moov` of a film as old QuickTime did."""
+    start = find_box(data, "moov").start
+    packed = struct.pack(">I", len(data) - start if claimed is None else claimed) + zlib.compress(data[start:], 1)
+    return data[:start] + box(b"moov", box(b"cmov", box(b"dcom", b"zlib"), box(b"cmvd", packed)))
 
 
 def patch(data: bytes, name: str, offset: int, layout: str, *values: int) -> bytes:

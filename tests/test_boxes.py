@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mp4_files import ONE, Packets, box, encode, fragmented, full_box, movie, table
+from mp4_files import ONE, Packets, box, compress_index, encode, fragmented, full_box, movie, table
 
 from emo_affectnet import boxes
 
@@ -71,6 +71,15 @@ def test_tables_behind_sizes_of_64_bits_and_of_0_are_found(path: Path) -> None:
     assert promised(path, struct.pack(">I4s", 0, b"moov") + index) == 5000
 
 
+def test_a_compressed_index_is_looked_through(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = compress_index(movie(PACKETS, contents=alike(5000)))
+    assert promised(path, packed) == 5000
+    assert promised(path, packed[:-9]) == 5000  # as far as it goes
+    assert promised(path, packed + packed[packed.index(b"moov") - 4 :]) is None
+    monkeypatch.setattr(boxes, "MAX_UNPACKED", 500)
+    assert promised(path, packed) is None
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -78,6 +87,8 @@ def test_tables_behind_sizes_of_64_bits_and_of_0_are_found(path: Path) -> None:
         b"\0\0\0\1moov",  # the 64 bits are missing
         b"\0\0\0\4moov" * 9,  # smaller than itself
         b"\0\0\0\x10trun\0\0",  # cut short
+        b"\0\0\0\x09cmvd\0",
+        b"\0\0\0\x20cmvd" + bytes(24),  # not what zlib makes
         b"\x1a\x45\xdf\xa3" * 50,  # matroska
         bytes(5000),
     ],
