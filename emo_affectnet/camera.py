@@ -183,6 +183,8 @@ def _read_address(container: InputContainer, address: str) -> Iterator[Frame]:
                 moment = moment if picture.time is None or start is None else picture.time - start
                 yield Frame(index, moment, picture, orientation)
                 index += 1
+    except IndexError:  # PyAV's at the very end, over a stream that begins late
+        pass
     except (av.FFmpegError, OSError) as error:
         raise VideoError(
             f"{address} stopped delivering after {index} frames ({error.strerror}); check the connection and start "
@@ -204,6 +206,7 @@ def _pace(frames: Iterator[Frame], stopped: threading.Event, *, speed: float) ->
     began: float | None = None  # on the monotonic clock, the time 0 of the frames
     for frame in frames:
         began = time.monotonic() - frame.time / speed if began is None else began
-        if stopped.wait(max(began + frame.time / speed - time.monotonic(), 0)):
+        wait = began + frame.time / speed - time.monotonic()
+        if stopped.wait(min(max(wait, 0), threading.TIMEOUT_MAX)):  # damage can put a frame centuries away
             return
         yield frame

@@ -194,7 +194,8 @@ def _decode_runs(index: FrameIndex, rows: Integers) -> Generator[av.VideoFrame, 
     np.add.at(change, stops, -1)
     is_needed = np.cumsum(change) > 0  # (P,) of each packet; the last is not
     with open_video(index.path) as (container, stream):
-        stream.thread_type = "AUTO"
+        # FFmpeg's VP9 decoder calls a null pointer if, begun anew at damage, it decodes frames on threads of their own.
+        stream.thread_type = "SLICE" if stream.codec_context.name == "vp9" else "AUTO"
         due: int | None = None  # PTS of a key frame that has to come out next, complete
         for place, packet in enumerate(read_packets(container, stream, index.path)):
             begins = is_needed[place] and place > 0 and not is_needed[place - 1]

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
 from av.packet import Packet
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 
 from .containers import FilePath, open_video, refuse
@@ -231,8 +231,9 @@ def read_packets(container: InputContainer, stream: VideoStream, path: FilePath)
             cut = packet if packet.is_corrupt else None
             if cut is None:
                 yield packet
-    except (av.FFmpegError, OSError) as error:
-        logger.warning('"%s": reading stopped before the end (%s).', printable(path), error)
+    except (av.FFmpegError, OSError, IndexError) as error:
+        if not isinstance(error, IndexError):  # PyAV's at the very end, over a stream that begins late in the file
+            logger.warning('"%s": reading stopped before the end (%s).', printable(path), error)
         last = Packet()
         last.stream = stream
         yield cast("Packet[VideoStream]", last)
@@ -307,7 +308,12 @@ def find_orientation(picture: av.VideoFrame) -> Orientation:
 def _upright_rgb(picture: av.VideoFrame, orientation: Orientation) -> Image:
     if not hasattr(_of_thread, "reformatter"):
         _of_thread.reformatter = VideoReformatter()
-    image = cast(Image, _of_thread.reformatter.reformat(picture, format="rgb24").to_ndarray())
+    try:
+        rgb = _of_thread.reformatter.reformat(picture, format="rgb24")
+    except av.FFmpegError:  # a matrix that FFmpeg has no formula for, such as ICtCp, or a damaged word in its place
+        space = Colorspace.ITU601  # wide of the true colours, and near enough for a face
+        rgb = VideoReformatter().reformat(picture, format="rgb24", src_colorspace=space, dst_colorspace=space)
+    image = cast(Image, rgb.to_ndarray())
     is_transposed, is_mirrored, is_upside_down = orientation
     if is_transposed:
         image = image.swapaxes(0, 1)

@@ -16,7 +16,7 @@ from conftest import MakeVideo
 from emo_affectnet import camera as module
 from emo_affectnet.camera import open_source
 from emo_affectnet.errors import UsageError, VideoError
-from emo_affectnet.video import read_frames
+from emo_affectnet.video import Frame, read_frames
 from emo_affectnet.video_writer import VideoWriter
 
 
@@ -190,6 +190,15 @@ def test_stopping_does_not_wait_for_the_next_frame(tmp_path: Path) -> None:
         assert len(list(source)) == 1
         timer.join()
     assert time.monotonic() - began < 2
+
+
+def test_a_frame_that_damage_puts_centuries_away_is_waited_for_until_the_stop() -> None:
+    # the wait was longer than Python's clock can tell
+    stopped = threading.Event()
+    frames = module._pace(iter([Frame(0, 0.0, None), Frame(1, 1e15, None)]), stopped, speed=1.0)
+    assert next(frames).index == 0
+    threading.Timer(0.05, stopped.set).start()
+    assert list(frames) == []
 
 
 def test_a_file_that_is_no_video_is_an_error_at_once(tmp_path: Path) -> None:

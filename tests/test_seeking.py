@@ -1,5 +1,7 @@
 """Single frames at given times are those of full decoding, bit for bit, and cost no more than they need."""
 
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,6 +134,30 @@ def test_packets_that_are_wrongly_called_key_frames_are_not_believed(tmp_path: P
                 container.mux(packet)
     check(liar, [0.3, 0.9, 1.1])
     assert full_reads == [liar]
+
+
+def test_a_damaged_vp9_packet_that_is_called_a_key_frame_ends_no_process(tmp_path: Path) -> None:
+    # one wrong byte: FFmpeg's decoder, begun anew at it with frames on several threads, called a null pointer
+    options = {"deadline": "realtime", "g": "48", "lag-in-frames": "0"}
+    source = make(tmp_path / "source.webm", scene(24), codec="libvpx-vp9", codec_options=options)
+    path = tmp_path / "damaged.webm"
+    with av.open(source) as given, av.open(path, "w") as container:
+        stream = container.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(video=0):
+            if packet.pts == 120:
+                content, stamp, unit = bytes(packet), packet.pts, packet.time_base
+                packet = av.Packet(b"\0" + content[1:])
+                packet.pts = packet.dts = stamp
+                packet.time_base, packet.is_keyframe = unit, True
+            if packet.size:
+                packet.stream = stream
+                container.mux(packet)
+    script = (
+        "import sys\nfrom emo_affectnet.seeking import read_frames_at\n"
+        "print([round(frame.time * 25) for frame in read_frames_at(sys.argv[1], [0.0, 0.48, 0.88])])"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "[0, 12, 22]\n")
 
 
 @pytest.mark.parametrize("damaged", [[0], [5], [GOP], [GOP + 3], [FRAMES - 1], range(10, 30)], ids=str)

@@ -438,6 +438,26 @@ def test_vp9_goes_on_at_the_next_key_frame_after_damage(tmp_path: Path) -> None:
     assert codes(read_frames(path))[-14:] == list(range(10, 24))
 
 
+def test_a_stream_that_begins_late_in_the_file_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # PyAV stumbled, at the end of the file, over the sound that nobody had announced at its beginning
+    path = make(tmp_path / "clip.flv", map(coded, range(200)), codec="flv")
+    head = bytes([8, 0, 0, 64, *(8000).to_bytes(3, "big"), 0, 0, 0, 0])  # sound, 64 bytes, at 8 s
+    path.write_bytes(path.read_bytes() + head + b"\x2e" + bytes(63) + (75).to_bytes(4, "big") + bytes(11))
+    with caplog.at_level(logging.WARNING, "emo_affectnet"):
+        assert probe(path).frame_count == 200
+        assert [frame.index for frame in read_frames(path)] == list(range(200))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("matrix", [3, 8, 14])  # a reserved number, YCgCo, ICtCp
+def test_a_matrix_that_ffmpeg_cannot_undo_is_taken_for_that_of_television(matrix: int) -> None:
+    picture = av.VideoFrame.from_ndarray(quadrants(), format="rgb24").reformat(format="yuv420p")
+    picture.colorspace = matrix
+    assert np.abs(Frame(0, 0.0, picture).image.astype(int) - quadrants())[8, 8].max() <= COLOUR_TOLERANCE
+
+
 def test_file_cut_short_gives_what_is_left(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     with VideoWriter(path, width=64, height=48, fps=25) as writer:  # puts the index first
