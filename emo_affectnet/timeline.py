@@ -162,8 +162,9 @@ def average(values: Floats, times: Doubles, *, seconds: float) -> Floats:
     means = np.empty_like(values)
     reach = seconds / 2 + 1e-6  # times are decimal fractions
     for run in split_at_gaps(times):
-        first = np.searchsorted(times[run], times[run] - reach)
-        last = np.searchsorted(times[run], times[run] + reach, side="right")
+        own = np.arange(run.stop - run.start)  # is always among them, also where damage makes times fall
+        first = np.minimum(np.searchsorted(times[run], times[run] - reach), own)
+        last = np.maximum(np.searchsorted(times[run], times[run] + reach, side="right"), own + 1)
         total = np.cumsum(np.pad(values[run].astype(np.float64), ((1, 0), (0, 0))), axis=0)
         means[run] = (total[last] - total[first]) / (last - first)[:, None]
     return means

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from emo_affectnet import store
 from emo_affectnet.analysis import Analyst, open_here
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from emo_affectnet.batch import OpenCrew
     from emo_affectnet.inputs import Options
     from emo_affectnet.recognizer import EmotionRecognizer
+
+settings.register_profile("fuzz", max_examples=2000, deadline=None)  # what `make fuzz` asks for; see fuzzing.examples
 
 ROOT = Path(__file__).parents[1]
 VIDEO_FOLDER = ROOT / "video"
