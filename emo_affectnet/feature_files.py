@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePath
+from tokenize import TokenError
 from types import TracebackType
 from typing import IO, Any
 
@@ -58,6 +59,8 @@ _MALFORMED = (
     ArithmeticError,
     RuntimeError,
     MemoryError,
+    SyntaxError,
+    TokenError,
     UsageError,
 )
 

@@ -94,8 +94,8 @@ def read_csv(path: Path) -> pd.DataFrame:
     """
     try:
         table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except (OSError, ValueError, OverflowError) as error:
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".")
         raise ReportError(f"{path} should be a report of this tool, but it cannot be read: {reason}.") from error
     missing = [name for name in PUBLISHED_COLUMNS if name not in table.columns]
     if missing:
@@ -103,7 +103,18 @@ def read_csv(path: Path) -> pd.DataFrame:
             f"{path} should be a report with the columns {', '.join(PUBLISHED_COLUMNS)}, but it lacks "
             f"{', '.join(missing)}. Give a CSV written by run.py or emo-affectnet analyze."
         )
+    numbers = [name for name in COLUMNS if name != "emotion" and name in table.columns and len(table)]
+    if wrong := [name for name in numbers if not _holds_numbers(table[name])]:
+        raise ReportError(
+            f"{path} should be a report with numbers in the columns {', '.join(wrong)}, but there is something else. "
+            "Give a CSV written by run.py or emo-affectnet analyze."
+        )
     return table
+
+
+def _holds_numbers(column: "pd.Series[Any]") -> bool:
+    is_right = column.dtype.kind in ("iu" if column.name == "frame" else "iuf")
+    return is_right and not np.isinf(column).any()
 
 
 def report_path(stem: Path, *, rank: int, suffix: str) -> Path:

@@ -7,6 +7,7 @@ the engines' work.
 
 import hashlib
 import json
+import math
 import os
 import time
 import zipfile
@@ -56,6 +57,8 @@ class Preprocessing:
             raise ValueError("a mean has 3 values, a crop_margin 4, and an input_size is at least 1 px")
         if len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError("a std has 3 values above 0")
+        if not all(math.isfinite(value) for value in (*self.mean, *self.crop_margin, *self.std, self.input_size)):
+            raise ValueError("its values are finite numbers")
 
 
 # VGGFace2's means in B, G, R; run.py of the original resizes by area and crops the detector's box without a margin.
@@ -92,6 +95,9 @@ class WeightFile:
         if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
             raise ValueError(f"A SHA-256 has 64 hexadecimal digits, not {self.sha256!r}.")
         object.__setattr__(self, "trained_on", tuple(self.trained_on))
+        for words in (self.name, self.kind, self.filename, self.license, *self.trained_on):
+            if not isinstance(words, str):
+                raise ValueError(f"names, kind, license and corpora are words, not {words!r}")
 
 
 def bundled_folder() -> Path:
@@ -158,7 +164,7 @@ def read_record(path: Path) -> WeightFile | None:
             return None  # it is the record of a file beside it that differs in its suffix only
         preprocessing = fields.pop("preprocessing")
         found = WeightFile(**fields, preprocessing=Preprocessing(**preprocessing) if preprocessing else None)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else f"it cannot be read: {error}"
         raise CorruptWeights(
             f"{record} should be the JSON record of {path.name}, but {reason.rstrip('.')}. Get both files again."
