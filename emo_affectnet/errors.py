@@ -18,13 +18,25 @@ EmoAffectNetError                exit 1
     └── UnknownName              (also ValueError) lists the valid names
 """
 
+import re
 from collections.abc import Collection, Iterable
+
+# Line breaks, what commands a terminal, what turns the direction of writing, and bytes of names that are no UTF-8.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def make_printable(text: str) -> str:
+    """Return a text in one line that a terminal shows as it is: file names may hold anything."""
+    return _UNPRINTABLE.sub(lambda found: "\ufffd" if found[0] >= "\ud800" else repr(found[0])[1:-1], text)
 
 
 class EmoAffectNetError(Exception):
     """The base of every error of this library; its text is one sentence for the person at the keyboard."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return make_printable(super().__str__())
 
 
 class VideoError(EmoAffectNetError):

@@ -3,11 +3,14 @@
 Some images occur twice, also on both sides of a split. That is told whatever the policy, and changed only by it.
 """
 
+import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from tokenize import TokenError
 from zipfile import BadZipFile
 
 import numpy as np
@@ -33,6 +36,11 @@ _UNLABELLED = "unlabelled"
 USAGES = {"Training": "train", "PublicTest": "valid", "PrivateTest": "test"}
 PUBLIC_AND_PRIVATE = "valid+test"  # the folders' test images, which are not to be compared with PrivateTest alone
 _FOLDER_SPLITS = {"train": "train", "test": PUBLIC_AND_PRIVATE}
+# What NumPy and zipfile raise on content that is not what it should be.
+MALFORMED = (
+    ArithmeticError, BadZipFile, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError, TokenError,
+    TypeError, ValueError, struct.error, zlib.error,
+)  # fmt: skip
 _ORDER = ("train", "valid", PUBLIC_AND_PRIVATE, "test")  # an image stays in the last split that has it
 _TABLES = ("fer2013.csv", "icml_face_data.csv", "train.csv", "test.csv")  # the first is the whole corpus
 
@@ -133,7 +141,7 @@ def read_package(path: Path, names: Sequence[str], tell: Tell) -> list[tuple[npt
         with open(path, "rb") as file:  # NumPy leaves a file open that turns out to be none of its own
             arrays = np.load(file, allow_pickle=False)
             return list(zip(*(arrays[name] for name in names), strict=True))
-    except (OSError, ValueError, KeyError, IndexError, EOFError, BadZipFile):
+    except MALFORMED:
         tell(Problem("unreadable file", str(path)))
         return []
 

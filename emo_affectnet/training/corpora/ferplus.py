@@ -18,7 +18,7 @@ from ...emotions import Emotion
 from ...errors import CorpusError
 from ...weights import Preprocessing
 from .clip import UNREADABLE_LINE, Choices, Corpus, LabelledImage, Policy, Problem, Tell
-from .fer2013 import DEDUP, USAGES, Fingerprinted, drop_copies, fingerprint, parse_pixels, read_package
+from .fer2013 import DEDUP, MALFORMED, USAGES, Fingerprinted, drop_copies, fingerprint, parse_pixels, read_package
 from .pictures import FaceImages, Picture, read_picture, repeat_grey
 from .tree import FileNames, find_named, has_content, or_tell, read_columns, read_rows
 
@@ -90,7 +90,7 @@ def read_ferplus(root: Path, split: str) -> FaceImages:
     """Read one split of FER+: `train` keeps divided votes as distributions, `valid` and `test` keep clear majorities.
 
     Raises:
-        CorpusError: `root` holds no `ferplus_<split>.npz`.
+        CorpusError: `root` holds no `ferplus_<split>.npz`, or it is damaged.
     """
     path = Path(root) / f"ferplus_{split}.npz"
     if split not in FERPLUS_SPLITS or not path.is_file():
@@ -98,8 +98,15 @@ def read_ferplus(root: Path, split: str) -> FaceImages:
             f"Expected {' and '.join(f'ferplus_{name}.npz' for name in FERPLUS_SPLITS)} in {root}, but {path.name} is "
             "not there. Give the folder that holds the FER2013 images with FER+ votes."
         )
-    with np.load(path) as arrays:
-        images, votes = arrays["image"], arrays["votes"]
+    try:
+        with open(path, "rb") as file:  # NumPy leaves a file open that turns out to be none of its own
+            arrays = np.load(file, allow_pickle=False)
+            images, votes = arrays["image"], arrays["votes"]
+        if images.dtype != np.uint8 or images.shape[1:] != (48, 48) or votes.shape != (len(images), 10):
+            raise ValueError(f"its arrays are {images.dtype} {images.shape} and {votes.shape}")
+    except MALFORMED as error:
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise CorpusError(f"{path} should hold FER2013 images with FER+ votes, but: {reason}.") from error
     kept = _select_divided(votes, split)
     targets = _share(count_votes(votes[kept]))
     return FaceImages(images[kept], targets, targets.argmax(axis=1))
