@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import EmoAffectNetError, FullError, VideoError, check_name
+from .errors import EmoAffectNetError, FullError, VideoError, check_name, printable
 from .feature_files import FeatureWriter, Origin, VideoFeatures
 from .files import tell_unwritable
-from .inputs import Input, Options, printable
+from .inputs import Input, Options
 from .recognizer import ENGAGEMENT, ENGAGEMENT_HZ, EmotionRecognizer, Progress, Reading
 from .records import publish, take_fingerprint
 from .report_folder import features_part
@@ -163,7 +163,7 @@ def open_here(
 def describe_failure(source: Input, error: Exception) -> str:
     """Return the sentence on why an input failed; what nobody foresaw goes into the log with all its details."""
     if isinstance(error, EmoAffectNetError):
-        return printable(str(error))
+        return str(error)
     log.error("Unexpected error in %s", source.path, exc_info=error)
     return printable(
         f'An unexpected {type(error).__name__} came up in "{source.path}": {error}. Please report it with the log.'

@@ -22,8 +22,8 @@ from .cli_terminal import HELP, PATH, Command, Group, job_options, progress_bars
 from .cli_training import corpora, train
 from .cli_viewing import annotate, app, live, report
 from .cli_weights import weights
-from .errors import UsageError
-from .inputs import Options, Shard, find_inputs, printable
+from .errors import UsageError, printable
+from .inputs import Options, Shard, find_inputs
 from .summary import summary_path
 from .weights import bundled_thresholds
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .errors import EmoAffectNetError
-from .inputs import printable
+from .errors import EmoAffectNetError, printable
 from .weights import HEAD_NAMES
 
 if TYPE_CHECKING:

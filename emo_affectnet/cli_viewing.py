@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from .cli_terminal import HELP, PATH, Command, progress_bars, recognizer_options
-from .inputs import find_inputs, printable
+from .errors import printable
+from .inputs import find_inputs
 
 if TYPE_CHECKING:
     from .viewing import Made

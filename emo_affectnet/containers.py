@@ -17,8 +17,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from .boxes import MAX_BOXES, MAX_UNPACKED, count_promised
-from .errors import VideoError
-from .inputs import printable
+from .errors import VideoError, printable
 
 FilePath = str | os.PathLike[str]
 

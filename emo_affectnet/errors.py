@@ -18,6 +18,7 @@ EmoAffectNetError                exit 1
     └── UnknownName              (also ValueError) lists the valid names
 """
 
+import os
 import re
 from collections.abc import Collection, Iterable
 
@@ -25,9 +26,12 @@ from collections.abc import Collection, Iterable
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def make_printable(text: str) -> str:
-    """Return a text in one line that a terminal shows as it is: file names may hold anything."""
-    return _UNPRINTABLE.sub(lambda found: "\ufffd" if found[0] >= "\ud800" else repr(found[0])[1:-1], text)
+def printable(text: str | os.PathLike[str]) -> str:
+    """Return a text or path in one line that a terminal and a table show as it is: file names may hold anything.
+
+    Control characters become escapes such as \\n, and bytes of names that are no UTF-8 the replacement character.
+    """
+    return _UNPRINTABLE.sub(lambda found: "\ufffd" if found[0] >= "\ud800" else repr(found[0])[1:-1], os.fspath(text))
 
 
 class EmoAffectNetError(Exception):
@@ -36,7 +40,7 @@ class EmoAffectNetError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        return make_printable(super().__str__())
+        return printable(super().__str__())
 
 
 class VideoError(EmoAffectNetError):

@@ -7,14 +7,13 @@ what the results depend on beside the videos.
 import hashlib
 import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import UsageError, VideoError, check_name
+from .errors import UsageError, VideoError, check_name, printable
 
 SUMMARY = "summary.csv"
 VIDEO_SUFFIXES = {
@@ -26,7 +25,6 @@ PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 FACES = ("primary", "all")
 LONGEST_NAME = 255 - len(".person-999.json")  # bytes
 FORMULA_STARTS = ("=", "+", "-", "@")  # of a cell that a spreadsheet would compute
-_TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # the direction of what follows
 _PERSON = re.compile(r"\.person-\d+$")
 _RESERVED = re.compile(r"summary(\.\d+-of-\d+)?$")
 
@@ -134,20 +132,6 @@ def find_inputs(paths: Sequence[Path]) -> tuple[list[Input], list[Path]]:
         where = ", ".join(str(path) for path in paths)
         raise VideoError(f"There is no video in {where}. Expected files such as .mp4, .avi, .mov, .mkv or .webm.")
     return _name(found), passed
-
-
-def printable(text: str | os.PathLike[str]) -> str:
-    """Return a text or path in one line that a terminal and a table can hold.
-
-    Bytes of file names that are no UTF-8 become the replacement character; control characters, and those that turn the
-    direction of writing, become escapes such as \\n.
-    """
-
-    def show(character: str) -> str:
-        is_odd = unicodedata.category(character) in ("Cc", "Zl", "Zp") or character in _TURNING
-        return character.encode("unicode_escape").decode("ascii") if is_odd else character
-
-    return "".join(map(show, os.fspath(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")))
 
 
 def _label(relative: Path) -> str:

@@ -26,8 +26,7 @@ from av.video.reformatter import Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 
 from .containers import FilePath, open_video, refuse
-from .errors import UsageError
-from .inputs import printable
+from .errors import UsageError, printable
 from .threads import count_cores
 
 Image = npt.NDArray[np.uint8]  # (H, W, 3) RGB

@@ -20,8 +20,8 @@ from threading import Thread
 from typing import IO, Any
 
 from . import errors
-from .errors import EmoAffectNetError, WorkerError
-from .inputs import Input, Options, printable
+from .errors import EmoAffectNetError, WorkerError, printable
+from .inputs import Input, Options
 from .summary import Outcome
 
 log = logging.getLogger("emo_affectnet")

@@ -15,8 +15,9 @@ from hostile_files import HOSTILE, TRAP, Hostile, clip, still_movie
 
 from emo_affectnet.analysis import Analyst
 from emo_affectnet.batch import analyze
+from emo_affectnet.errors import printable
 from emo_affectnet.faces import MIN_SIDE
-from emo_affectnet.inputs import SUMMARY, Input, Options, find_inputs, printable
+from emo_affectnet.inputs import SUMMARY, Input, Options, find_inputs
 from emo_affectnet.recognizer import EmotionRecognizer
 from emo_affectnet.reports import read_csv
 from emo_affectnet.summary import Outcome

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from emo_affectnet.errors import UnknownName, UsageError, VideoError
-from emo_affectnet.inputs import Input, Options, Shard, find_inputs, printable
+from emo_affectnet.errors import UnknownName, UsageError, VideoError, printable
+from emo_affectnet.inputs import Input, Options, Shard, find_inputs
 
 
 def touch(folder: Path, *names: str) -> Path:
