@@ -65,9 +65,8 @@ def open_video(path: FilePath) -> Iterator[tuple[InputContainer, VideoStream]]:
         with _open_container(file, path, is_mp4=head[4:8] in _MP4_BOXES) as container:
             stream = _video_stream(container, path)
             _check_size(stream, file, path)
-            stream.codec_context.options = {
-                "max_pixels": str(MAX_PIXELS)
-            }  # pictures may be larger than their headers say
+            # pictures may be larger than the headers say
+            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             yield container, stream
 
 
