@@ -1,6 +1,7 @@
 """What the tests share: fast fakes at the extension points, and the real recordings."""
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,6 +32,7 @@ settings.register_profile("fuzz", max_examples=2000, deadline=None)  # what `mak
 
 ROOT = Path(__file__).parents[1]
 VIDEO_FOLDER = ROOT / "video"
+BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.fixture(scope="session")
@@ -190,6 +192,17 @@ def forget_published_hashes(patch: pytest.MonkeyPatch, place: Path) -> None:
 def published(published_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let random networks take the place of the published files, which cannot be had here."""
     forget_published_hashes(monkeypatch, published_place)
+
+
+@pytest.fixture
+def benchmark_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a test import benchmarks, which import one another as scripts do."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == BENCHMARKS:
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

@@ -1,29 +1,17 @@
 """The yardstick itself: the published steps read what ours read, and what is compared is what it is said to be."""
 
 import json
-import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import BENCHMARKS
 
 from emo_affectnet.video import probe, read_frames
 from emo_affectnet.weights import bundled_folder, read_preprocessing
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
-
-@pytest.fixture(autouse=True)
-def _path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Benchmarks import one another as scripts do."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == BENCHMARKS:
-            del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("benchmark_path")
 
 
 def test_the_ratio_is_that_of_medians_and_its_range_that_of_rounds() -> None:

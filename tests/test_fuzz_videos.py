@@ -48,14 +48,14 @@ def test_the_same_number_is_the_same_input(tmp_path: Path) -> None:
     [
         ("os.kill(os.getpid(), 11)", "died with -11"),
         ("os._exit(3)", "died with 3"),
-        ("kept = bytearray(os.urandom(1)) * 170_000_000; time.sleep(30)", "held over 0.15 GB"),
+        ("kept = bytearray(os.urandom(1)) * 300_000_000; time.sleep(30)", "held over 0.2 GB"),
     ],
     ids=["killed by a signal", "ended by itself", "too large"],
 )
 def test_a_child_that_does_harm_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str, found: str
 ) -> None:
-    monkeypatch.setattr(fuzz_videos, "BYTES", 150_000_000)
+    monkeypatch.setattr(fuzz_videos, "BYTES", 200_000_000)
     assert read_with(harm, tmp_path).partition("\n")[0] == found
 
 
