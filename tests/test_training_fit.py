@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from network_files import random_backbone
+from network_files import NarrowBackbone, random_backbone
 
 from emo_affectnet.engines import normalize_crops
 from emo_affectnet.errors import UsageError
 from emo_affectnet.models import ResNet50
 from emo_affectnet.networks import read_backbone
+from emo_affectnet.training import fit as module
 from emo_affectnet.training.augment import augment
 from emo_affectnet.training.corpora import FERPLUS_LICENSE, FERPLUS_PREPROCESSING, FaceImages, scan
 from emo_affectnet.training.fit import (
@@ -42,6 +43,12 @@ def make_faces(count: int, *, seed: int = 0) -> FaceImages:
     return FaceImages(images, np.eye(7, dtype=np.float32)[labels], labels)
 
 
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the loop train a small network: what it does is the same with any."""
+    monkeypatch.setattr(module, "ResNet50", NarrowBackbone)
+
+
 def fit(folder: Path, *, config: FitConfig = TINY, time_limit: float = math.inf) -> dict[str, torch.Tensor] | None:
     folder.mkdir(exist_ok=True)
     model = fit_backbone(
@@ -55,7 +62,7 @@ def fit(folder: Path, *, config: FitConfig = TINY, time_limit: float = math.inf)
     return None if model is None else model.state_dict()
 
 
-def test_a_resumed_run_ends_bit_for_bit_as_an_undisturbed_one(tmp_path: Path) -> None:
+def test_a_resumed_run_ends_bit_for_bit_as_an_undisturbed_one(narrow: None, tmp_path: Path) -> None:
     undisturbed = fit(tmp_path / "once")
     stops = 0
     while (resumed := fit(tmp_path / "often", time_limit=0)) is None:
@@ -65,27 +72,27 @@ def test_a_resumed_run_ends_bit_for_bit_as_an_undisturbed_one(tmp_path: Path) ->
     assert all(torch.equal(resumed[name], value) for name, value in undisturbed.items())
 
 
-def test_another_seed_gives_another_network(tmp_path: Path) -> None:
+def test_another_seed_gives_another_network(narrow: None, tmp_path: Path) -> None:
     one, other = fit(tmp_path / "0"), fit(tmp_path / "1", config=replace(TINY, seed=1))
     assert one is not None
     assert other is not None
     assert not torch.equal(one["fc2.weight"], other["fc2.weight"])
 
 
-def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_settings_is_refused(narrow: None, tmp_path: Path) -> None:
     fit(tmp_path, time_limit=0)
     with pytest.raises(UsageError, match="other settings"):
         fit(tmp_path, config=replace(TINY, passes=3))
 
 
-def test_the_learning_curve_stands_beside_the_checkpoint(tmp_path: Path) -> None:
+def test_the_learning_curve_stands_beside_the_checkpoint(narrow: None, tmp_path: Path) -> None:
     fit(tmp_path)
     header, *rows = (tmp_path / "backbone.csv").read_text().splitlines()
     assert header == "step,seconds,loss,accuracy,uar"
     assert [row.split(",")[0] for row in rows] == ["2", "4"]
 
 
-def test_the_loop_learns_what_can_be_learned(tmp_path: Path) -> None:
+def test_the_loop_learns_what_can_be_learned(narrow: None, tmp_path: Path) -> None:
     config = replace(TINY, passes=10, sizes=(32,))
     losses = []
     fit_backbone(
