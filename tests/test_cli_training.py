@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from corpus_trees import make_ravdess, make_savee
+from network_files import NarrowBackbone
 from test_cli import invoke
 
 from emo_affectnet.cli import main
@@ -34,7 +35,10 @@ def faces(tmp_path: Path) -> Path:
     return folder
 
 
-def test_train_backbone_stops_in_time_and_goes_on(faces: Path, tmp_path: Path) -> None:
+def test_train_backbone_stops_in_time_and_goes_on(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emo_affectnet.training.fit.ResNet50", NarrowBackbone)  # which is quick
     command = ("train", "backbone", faces, "--save", tmp_path / "mine", "--passes", 2, "--device", "cpu")
     stopped = invoke(main, *command, "--time-limit", 0)
     assert stopped.exit_code == 0
@@ -82,7 +86,7 @@ def test_measuring_a_backbone_says_nothing_of_heads(faces: Path, caplog: pytest.
     """Their verification, and the warning that they belong to another backbone, were for commands that use them."""
     mine = faces / "mine.pt"
     torch.save(torch.load(bundled_folder() / "backbone.pt", weights_only=True), mine)
-    result = invoke(main, "evaluate", "faces", faces, "--backbone", mine)
+    result = invoke(main, "evaluate", "faces", faces, "--split", "test", "--backbone", mine)
     assert (result.exit_code, caplog.text) == (0, "")
 
 

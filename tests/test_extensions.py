@@ -1,5 +1,6 @@
 """One conformance suite over every registry: a new entry is tested the moment it is listed."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +39,17 @@ def test_detector_gives_the_same_answer_twice(name: str, astronaut: np.ndarray) 
     assert detect(astronaut) == first
 
 
+@cache
+def open_bundled(engine: str) -> Engine:
+    """Return an engine with the bundled weights, which is opened once."""
+    return ENGINES[engine](resolve(), device="cpu")
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_engine_embeds_and_classifies_every_weight_set(engine: str, weights: str, published: None) -> None:
     files = resolve(weights)
-    network = ENGINES[engine](files, device="cpu")
+    network = open_bundled(engine) if weights == "bundled" else ENGINES[engine](files, device="cpu")
     size = files.preprocessing.input_size
     crops = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
     features = network.embed(crops)
@@ -57,9 +64,8 @@ def test_engine_embeds_and_classifies_every_weight_set(engine: str, weights: str
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_engine_gives_a_crop_the_same_features_in_any_batch(engine: str) -> None:
-    files = resolve()
-    network = ENGINES[engine](files, device="cpu")
-    size = files.preprocessing.input_size
+    network = open_bundled(engine)
+    size = resolve().preprocessing.input_size
     crops = np.random.default_rng(1).integers(0, 256, (5, size, size, 3), dtype=np.uint8)
     together = network.embed(crops)
     alone = np.concatenate([network.embed(crops[index : index + 1]) for index in range(5)])
@@ -75,7 +81,7 @@ def demo_faces() -> np.ndarray:
 @pytest.fixture(scope="module")
 def reference(demo_faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What PyTorch makes of these faces: features, and probabilities of windows by head."""
-    return run_on_faces(open_engine(resolve(), engine=REFERENCE, device="cpu"), demo_faces)
+    return run_on_faces(open_bundled(REFERENCE), demo_faces)
 
 
 def run_on_faces(engine: Engine, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -87,7 +93,7 @@ def run_on_faces(engine: Engine, faces: np.ndarray) -> tuple[np.ndarray, np.ndar
 def test_engine_agrees_with_the_reference_in_float32(
     engine: str, demo_faces: np.ndarray, reference: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    features, probabilities = run_on_faces(open_engine(resolve(), engine=engine, device="cpu"), demo_faces)
+    features, probabilities = run_on_faces(open_bundled(engine), demo_faces)
     np.testing.assert_allclose(features, reference[0], rtol=0, atol=1e-4 * reference[0].max())
     np.testing.assert_allclose(probabilities, reference[1], rtol=0, atol=1e-4)
 
