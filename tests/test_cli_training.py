@@ -35,9 +35,7 @@ def faces(tmp_path: Path) -> Path:
     return folder
 
 
-def test_train_backbone_stops_in_time_and_goes_on(
-    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_train_backbone_stops_in_time_and_goes_on(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emo_affectnet.training.fit.ResNet50", NarrowBackbone)  # which is quick
     command = ("train", "backbone", faces, "--save", tmp_path / "mine", "--passes", 2, "--device", "cpu")
     stopped = invoke(main, *command, "--time-limit", 0)
