@@ -85,8 +85,8 @@ class Sample:
     """What the processes hold when a clip is done, and what lies in folders."""
 
     seconds: float  # since the start
-    memory: int  # bytes; what several processes share counts once (PSS)
-    resident: int  # bytes; what several processes share counts for each (RSS)
+    memory: int  # bytes that are in no file; what processes share counts once
+    resident: int  # bytes, with the libraries and networks that are mapped from files; what is shared counts for each
     descriptors: int
     threads: int
     processes: int
@@ -183,7 +183,8 @@ class Watcher:
             folder = Path("/proc", str(process))
             with suppress(OSError):  # it has ended meanwhile
                 sizes = dict(line.split()[:2] for line in (folder / "smaps_rollup").read_text().splitlines()[1:])
-                memory += int(sizes["Pss:"]) * 1024
+                # not all of Pss: its share of mapped files grows when other programs that map them end
+                memory += (int(sizes["Pss_Anon:"]) + int(sizes["Pss_Shmem:"])) * 1024
                 resident += int(sizes["Rss:"]) * 1024
                 descriptors += len(os.listdir(folder / "fd"))
                 threads += len(os.listdir(folder / "task"))
