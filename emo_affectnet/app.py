@@ -6,12 +6,11 @@ anything, and its headers forbid the browser to.
 
 import logging
 import os
-import re
 import signal
 import socket
 import tempfile
 import webbrowser
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from .app_fragments import (
     show_problem,
     show_segments,
 )
+from .app_guard import Guard, keep_inside
 from .app_sessions import LiveView, Recognizers, Result, Session, Sessions, WorkDropped, analyze_video
 from .errors import EmoAffectNetError, EngineUnavailable, UsageError
 from .inputs import FACES, VIDEO_SUFFIXES
@@ -53,16 +53,6 @@ CUT_SHORT = "The video is cut short: this is what could be read; record or downl
 STREAM_SECONDS = 0.2  # between two pictures of the camera
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1", "[::1]")
 
-Message = MutableMapping[str, Any]  # of ASGI
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-_POLICY = (  # Gradio's HTML component builds functions from text
-    "default-src 'self' 'unsafe-inline' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
-    "object-src 'none'; frame-ancestors 'none'"
-)
-_HEADERS = ((b"content-security-policy", _POLICY.encode()), (b"referrer-policy", b"no-referrer"))
-_CLOSED = ("/gradio_api/info", "/gradio_api/openapi", "/gradio_api/process_recording", "/gradio_api/proxy=")
 _CSS = """
 .gradio-container { max-width: 1080px !important; margin: 0 auto !important; }
 .words h1 { font-size: 1.6rem; margin: 0; } .words h2 { font-size: 1.1rem; margin: 0 0 .4rem; }
@@ -238,32 +228,6 @@ class LiveTab:
         return show_picture(picture, moments), describe_moments(moments)
 
 
-class _Guard:
-    """Adds headers to every answer, and answers only what the page needs, and only under names that were meant.
-
-    Another site could have its own name point to this address, and so read what is here; see "DNS rebinding".
-    """
-
-    def __init__(self, app: Any, *, hosts: Sequence[str]) -> None:
-        self._app, self._hosts = app, hosts
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_HEADERS]
-            await send(message)
-
-        if scope["type"] == "http" and not self._is_open(scope):
-            await send({"type": "http.response.start", "status": 404, "headers": [*_HEADERS]})
-            await send({"type": "http.response.body", "body": b"Not here."})
-            return
-        await self._app(scope, receive, send_with_headers)
-
-    def _is_open(self, scope: Message) -> bool:
-        host = re.sub(r":\d+$", "", dict(scope["headers"]).get(b"host", b"").decode("latin-1"))
-        return not scope["path"].startswith(_CLOSED) and (not self._hosts or host in self._hosts)
-
-
 class _Server(uvicorn.Server):
     """Ends without a complaint about each page that is still open."""
 
@@ -285,6 +249,7 @@ def build(folder: Path, *, max_upload: int = MAX_UPLOAD) -> gr.Blocks:
         _words("about", show_note(f"{figures} EMO-AffectNet {__version__}"))
         page.unload(_end_of(sessions))
     assert isinstance(page, gr.Blocks)  # Gradio does not say what it enters
+    keep_inside(page, folder.resolve())
     return page
 
 
@@ -305,7 +270,7 @@ def serve(
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/"
         app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         is_local = host in LOCAL_HOSTS
-        app.add_middleware(_Guard, hosts=LOCAL_HOSTS if is_local else ())
+        app.add_middleware(Guard, hosts=LOCAL_HOSTS if is_local else ())
         gr.mount_gradio_app(
             app,
             build(folder, max_upload=max_upload),

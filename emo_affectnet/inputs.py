@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import UsageError, VideoError, check_name, printable
+from .cells import name_cell
+from .errors import UsageError, VideoError, check_name
 
 SUMMARY = "summary.csv"
 VIDEO_SUFFIXES = {
@@ -24,7 +25,6 @@ VIDEO_SUFFIXES = {
 PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 FACES = ("primary", "all")
 LONGEST_NAME = 255 - len(".person-999.json")  # bytes
-FORMULA_STARTS = ("=", "+", "-", "@")  # of a cell that a spreadsheet would compute
 _PERSON = re.compile(r"\.person-\d+$")
 _RESERVED = re.compile(r"summary(\.\d+-of-\d+)?$")
 
@@ -134,12 +134,6 @@ def find_inputs(paths: Sequence[Path]) -> tuple[list[Input], list[Path]]:
     return _name(found), passed
 
 
-def _label(relative: Path) -> str:
-    """Return how tables name a video: no spreadsheet takes it for a formula, and it is still the path of the file."""
-    text = printable(str(relative))
-    return f"./{text}" if text.startswith(FORMULA_STARTS) else text
-
-
 def _walk(folder: Path) -> Iterable[Path]:
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -172,7 +166,7 @@ def _name(found: list[tuple[Path, Path]]) -> list[Input]:
         # `a.mp4.mkv` beside `a.mp4` and `a.avi`: its stem is the whole name of another
         return str(_shorten(relative if needs_suffix(relative) or str(stem).lower() in whole else stem))
 
-    inputs = [Input(path, choose_name(relative), _label(relative)) for path, relative in found]
+    inputs = [Input(path, choose_name(relative), name_cell(str(relative))) for path, relative in found]
     names = Counter(source.name.lower() for source in inputs)
     if twice := [source for source in inputs if names[source.name.lower()] > 1]:
         raise UsageError(

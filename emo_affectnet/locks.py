@@ -22,6 +22,11 @@ except ImportError:  # Windows
 _INTERVAL = 0.1  # s between two looks at a lock that is held
 
 
+def open_itself(path: str | os.PathLike[str], flags: int) -> int:
+    """Open a file, but not through a link: where others may write, it could lead to any file of the user's."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 @contextmanager
 def alone(lock: Path, *, shared: bool = False, patience: float | None = None) -> Iterator[None]:
     """Wait until no other process holds the lock file, hold it, and remove it at the end.
@@ -38,7 +43,7 @@ def alone(lock: Path, *, shared: bool = False, patience: float | None = None) ->
         return
     deadline = None if patience is None else time.monotonic() + patience
     while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = open_itself(lock, os.O_RDWR | os.O_CREAT)
         try:
             _acquire(descriptor, lock, shared=shared, deadline=deadline)
             if not _is_at(descriptor, lock):

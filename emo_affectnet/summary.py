@@ -14,9 +14,10 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
+from .cells import word_cell
 from .emotions import EMOTION_NAMES, Emotion
 from .files import settle, settle_names, tell_unwritable
-from .inputs import FORMULA_STARTS, SUMMARY, Shard
+from .inputs import SUMMARY, Shard
 
 _START = ("file", "status", "emotion", "emotion_by_mode")
 _END = ("agreement", "coverage", "people", "frames", "fps", "duration", "message")
@@ -136,8 +137,7 @@ def _show(value: object) -> str:
         return ""
     if isinstance(value, float):
         return repr(round(value, _DECIMALS))
-    text = str(value)
-    return f"'{text}" if text.startswith(FORMULA_STARTS) and not isinstance(value, int) else text
+    return word_cell(value) if isinstance(value, str) else str(value)
 
 
 def _format(rows: Iterable[Sequence[str]]) -> bytes:

@@ -16,7 +16,8 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "bundled" not in path
 # A module imports only from lines above its own.
 LAYERS = (
     {"emotions", "errors", "__init__"},
-    {"boxes", "files", "inputs", "locks", "threads"},
+    {"boxes", "cells", "files", "locks", "threads"},
+    {"inputs"},
     {"containers", "report_folder", "summary", "weights"},
     {"merging", "records", "video", "workers"},
     {"seeking", "video_writer"},
@@ -30,7 +31,7 @@ LAYERS = (
     {"recognizer", "reports", "drawing"},
     {"analysis", "annotation", "batch", "plots", "recording", "training"},
     {"live", "pages", "worker"},
-    {"viewing", "app_sessions"},
+    {"app_guard", "viewing", "app_sessions"},
     {"app_fragments"},
     {"app"},
     {"cli_terminal"},

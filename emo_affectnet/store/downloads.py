@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DownloadError
+from ..locks import open_itself
 
 if TYPE_CHECKING:
     import requests
@@ -73,7 +74,7 @@ def _transfer(url: str, partial: Path, *, size: int | None, on_progress: Callabl
         if None not in (total, size) and total != size:
             raise AddressRefused(f"offers {total} bytes where {size} were expected")
         _check_room(partial, (total or size or 0) - done)
-        with partial.open("ab" if done else "wb") as file:
+        with open(partial, "ab" if done else "wb", opener=open_itself) as file:
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
                 done += len(chunk)

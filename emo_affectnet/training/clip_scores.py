@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..cells import name_cell, word_cell
 from ..emotions import EMOTION_NAMES
-from ..errors import CorpusError
+from ..errors import CorpusError, printable
 from ..feature_files import FeatureFile
 from ..files import tell_unwritable, whole_file
 from ..timeline import Integers
@@ -155,8 +156,10 @@ def write_predictions(scored: ClassifierScores, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
-            table.writerow(["clip", "label", "prediction", *(f"score {name}" for name in scored.classifier.classes)])
+            scores_of = (printable(f"score {name}") for name in scored.classifier.classes)
+            table.writerow(["clip", "label", "prediction", *scores_of])
             for name, label, found, scores in zip(
                 clips.names, clips.labels, predictions.labels, predictions.scores, strict=True
             ):
-                table.writerow([name, label, found or "", *("" if found is None else f"{x:.6f}" for x in scores)])
+                row = [name_cell(name), word_cell(label), word_cell(found or "")]
+                table.writerow([*row, *("" if found is None else f"{x:.6f}" for x in scores)])

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..cells import word_cell
 from ..emotions import EMOTION_NAMES
 from ..errors import ReportError, check_name
 from ..files import whole_file
@@ -240,11 +241,15 @@ def write_results(result: EvaluationResult, folder: Path) -> None:
             table.writeheader()
             for row in to_rows(result):
                 values = asdict(row) | {"is_rough": int(row.is_rough)}
-                table.writerow({k: round(v, 6) if isinstance(v, float) else v for k, v in values.items()})
+                table.writerow({name: _to_cell(value) for name, value in values.items()})
         with whole_file(folder / "table.md") as partial:
             partial.write_text(_to_markdown(result), encoding="utf-8")
     except OSError as error:
         raise ReportError(f"The results in {folder} cannot be written: {error.strerror or error}.") from error
+
+
+def _to_cell(value: object) -> object:
+    return round(value, 6) if isinstance(value, float) else word_cell(value) if isinstance(value, str) else value
 
 
 def _to_markdown(result: EvaluationResult) -> str:

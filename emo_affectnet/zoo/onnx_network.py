@@ -5,6 +5,7 @@ That layer is taken out and computed here; ONNX Runtime runs what is left, on th
 refused with the reason, since a guess at where its features are could not be told from the truth.
 """
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,10 +119,19 @@ def _read_model(path: Path) -> "onnx.ModelProto":
         raise _damage(path, len(data)) from error
     if not model.graph.node:
         raise _damage(path, len(data))
-    outside = [tensor.name for tensor in model.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
-    if outside:
+    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    tensors = [*model.graph.initializer, *_find_tensors(nodes)]
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors):
         raise _refusal(path, "in one file", "it keeps its weights in a second one, which no hash covers; save it whole")
     return model
+
+
+def _find_tensors(nodes: "Iterable[onnx.NodeProto]") -> "Iterator[onnx.TensorProto]":
+    """Yield the tensors that nodes carry themselves, those of the graphs inside them too."""
+    for attribute in (attribute for node in nodes for attribute in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        for graph in (attribute.g, *attribute.graphs):
+            yield from (*graph.initializer, *_find_tensors(graph.node))
 
 
 def _damage(path: Path, size: int) -> CorruptWeights:
