@@ -160,7 +160,7 @@ def read_record(path: Path) -> WeightFile | None:
         return None
     try:
         fields: dict[str, Any] = dict(json.loads(record.read_text(encoding="utf-8")))
-        if fields.get("filename") != path.name and (path.parent / str(fields.get("filename"))).is_file():
+        if fields.get("filename") != path.name and os.path.isfile(path.parent / str(fields.get("filename"))):
             return None  # it is the record of a file beside it that differs in its suffix only
         preprocessing = fields.pop("preprocessing")
         found = WeightFile(**fields, preprocessing=Preprocessing(**preprocessing) if preprocessing else None)

@@ -213,7 +213,9 @@ def check_types(found: WeightFile) -> None:
     assert len(found.sha256) == 64
     assert all(isinstance(name, str) for name in found.trained_on)
     if found.preprocessing is not None:
-        assert sum(found.preprocessing.mean) + sum(found.preprocessing.crop_margin) + sum(found.preprocessing.std) > 0
+        assert np.isfinite(
+            [*found.preprocessing.mean, *found.preprocessing.crop_margin, *found.preprocessing.std]
+        ).all()
 
 
 @examples(150)

@@ -3,15 +3,11 @@
 Some images occur twice, also on both sides of a split. That is told whatever the policy, and changed only by it.
 """
 
-import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from tokenize import TokenError
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +15,7 @@ import numpy.typing as npt
 from ...emotions import Emotion
 from .clip import UNKNOWN_NAME, UNREADABLE_LINE, Choices, Corpus, LabelledImage, Policy, Problem, Tell
 from .pictures import FACE_SIDE, read_picture, repeat_grey
-from .tree import IMAGE_SUFFIXES, find_files, find_named, has_content, or_tell, read_columns
+from .tree import IMAGE_SUFFIXES, MALFORMED, find_files, find_named, has_content, or_tell, read_columns
 
 _EMOTIONS = {
     "angry": Emotion.Anger,
@@ -36,11 +32,6 @@ _UNLABELLED = "unlabelled"
 USAGES = {"Training": "train", "PublicTest": "valid", "PrivateTest": "test"}
 PUBLIC_AND_PRIVATE = "valid+test"  # the folders' test images, which are not to be compared with PrivateTest alone
 _FOLDER_SPLITS = {"train": "train", "test": PUBLIC_AND_PRIVATE}
-# What NumPy and zipfile raise on content that is not what it should be.
-MALFORMED = (
-    ArithmeticError, BadZipFile, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError, TokenError,
-    TypeError, ValueError, struct.error, zlib.error,
-)  # fmt: skip
 _ORDER = ("train", "valid", PUBLIC_AND_PRIVATE, "test")  # an image stays in the last split that has it
 _TABLES = ("fer2013.csv", "icml_face_data.csv", "train.csv", "test.csv")  # the first is the whole corpus
 

@@ -18,9 +18,9 @@ from ...emotions import Emotion
 from ...errors import CorpusError
 from ...weights import Preprocessing
 from .clip import UNREADABLE_LINE, Choices, Corpus, LabelledImage, Policy, Problem, Tell
-from .fer2013 import DEDUP, MALFORMED, USAGES, Fingerprinted, drop_copies, fingerprint, parse_pixels, read_package
+from .fer2013 import DEDUP, USAGES, Fingerprinted, drop_copies, fingerprint, parse_pixels, read_package
 from .pictures import FaceImages, Picture, read_picture, repeat_grey
-from .tree import FileNames, find_named, has_content, or_tell, read_columns, read_rows
+from .tree import MALFORMED, FileNames, find_named, has_content, or_tell, read_columns, read_rows
 
 Votes = npt.NDArray[np.uint8]  # (N, 10), in the order of FERPLUS_COLUMNS
 

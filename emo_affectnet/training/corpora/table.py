@@ -1,5 +1,6 @@
 """The user's own clips, listed in a table with the columns path and emotion, and optional speaker, start and end."""
 
+import os
 from pathlib import Path
 
 from .clip import UNREADABLE_LINE, Clip, Problem, Scan
@@ -37,7 +38,7 @@ def read_table(path: Path) -> Scan:
             problems.append(Problem(UNREADABLE_LINE, where))
         elif name in clips:
             problems.append(Problem("clip listed twice", where))
-        elif not video.is_file():
+        elif not os.path.isfile(video):  # which of any text is at most false
             problems.append(Problem("missing video", f"{where}: {video}"))
         elif has_content(video, problems.append):
             clips[name] = Clip(

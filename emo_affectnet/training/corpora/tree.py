@@ -2,10 +2,14 @@
 
 import csv
 import os
+import struct
+import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from tokenize import TokenError
 from typing import TypeVar
+from zipfile import BadZipFile
 
 from ...emotions import Emotion
 from ...errors import CorpusError
@@ -14,6 +18,12 @@ from .clip import UNREADABLE_TABLE, Problem, Tell
 # Of what is taken for a video here. Each corpus has a format of its own, and is often converted to another.
 VIDEO_SUFFIXES = frozenset({".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+# What NumPy and zipfile raise on content that is not what it should be.
+MALFORMED = (
+    ArithmeticError, AttributeError, BadZipFile, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError,
+    TokenError, TypeError, ValueError, struct.error, zlib.error,
+)  # fmt: skip
 
 Line = TypeVar("Line")
 
@@ -120,7 +130,7 @@ class FileNames:
         """Return the file as it is spelt on disk, or None if there is none."""
         folder = path.parent
         if folder not in self._folders:
-            names = os.listdir(folder) if folder.is_dir() else ()
+            names = os.listdir(folder) if os.path.isdir(folder) else ()
             self._folders[folder] = {name.casefold(): name for name in names}
         name = self._folders[folder].get(path.name.casefold())
         return None if name is None else folder / name
