@@ -90,7 +90,7 @@ class _Process:
             if answer is None:
                 raise _Gone
             if answer[0] == "failed":
-                raise _rebuild(*answer[1:])
+                raise rebuild(*answer[1:])
             if answer[0] != "log":
                 return answer
             log.log(*answer[1:3])
@@ -120,7 +120,7 @@ class _Process:
                 stream.close()  # type: ignore[union-attr] # both are pipes
 
 
-def _rebuild(name: str, message: str) -> EmoAffectNetError:
+def rebuild(name: str, message: str) -> EmoAffectNetError:
     """Return an error that another process has raised, by the name of its class."""
     kind: type[EmoAffectNetError] = getattr(errors, name)
     error = kind.__new__(kind)

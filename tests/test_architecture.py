@@ -20,6 +20,8 @@ LAYERS = (
     {"inputs"},
     {"containers", "report_folder", "summary", "weights"},
     {"merging", "records", "video", "workers"},
+    {"places"},
+    {"cluster"},
     {"seeking", "video_writer"},
     {"faces", "timeline", "models", "camera"},
     {"catalogue", "keras_files", "feature_files", "onnx_graph"},
@@ -63,6 +65,9 @@ CONFINED = {
     "matplotlib": {"plots"},
     "sklearn": {"training"},
     "tensorflow": set(),
+    "ray": {"cluster"},
+    "upath": {"places"},
+    "pyarrow": {"reports"},
     "keras": {"keras_graph"},
     "rich": {"cli", "cli_terminal", "cli_training", "cli_weights"},
     "click": {"cli", "cli_evaluation", "cli_terminal", "cli_training", "cli_viewing", "cli_weights"},
@@ -137,7 +142,7 @@ def test_importing_loads_nothing_heavy_and_does_nothing(statement: str) -> None:
 import os, sys, threading
 before = dict(os.environ), threading.active_count()
 {statement}
-names = "torch cv2 mediapipe matplotlib pandas av tensorflow numpy rich PIL jinja2 gradio"
+names = "torch cv2 mediapipe matplotlib pandas av tensorflow numpy rich PIL jinja2 gradio ray upath pyarrow"
 heavy = set(names.split()) & set(sys.modules)
 assert not heavy, heavy
 assert before == (dict(os.environ), threading.active_count())
