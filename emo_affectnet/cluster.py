@@ -214,7 +214,7 @@ class Cluster:
         rows = [{"source": pickle.dumps(replace(source, path=_absolute(source.path)))} for source in inputs]
         tasks = math.ceil(len(rows) / max(1, min(VIDEOS_PER_TASK, len(rows) // TASKS)))
         # On a machine that goes, a ledger would make all others wait until that is certain.
-        here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=True)
+        here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
         ledger = self._ray.remote(num_cpus=0, scheduling_strategy=here)(Ledger).remote()
         dataset = from_items(rows, override_num_blocks=tasks).map(
             Reader,
@@ -248,7 +248,7 @@ def open_cluster(
 ) -> Iterator[Cluster]:
     """Lend what analyses videos on the Ray cluster at `address`, such as "10.0.0.1:6379" or "auto".
 
-    Without an address, this computer is a cluster of one for as long as it lasts. An actor takes as many cores as
+    Without an address, nor one in RAY_ADDRESS, this computer is a cluster of one for as long as it lasts. An actor takes as many cores as
     `options` name threads, or one. What it makes once for each machine, such as an int8 network, `on_prepare` does not
     hear of. Otherwise as `workers.open_workers`.
 
@@ -294,9 +294,10 @@ def _keep_quiet() -> None:
 
 
 def _connect(ray: Any, address: str | None) -> None:
-    here = {"include_dashboard": False, "object_store_memory": OBJECT_STORE} if address is None else {}
+    address = address or os.environ.get("RAY_ADDRESS")
+    here = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="error", **here)
+        ray.init(address=address or "local", log_to_driver=False, logging_level="error", **here)
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"at {address}" if address else "on this computer"
         raise WorkerError(
@@ -387,4 +388,4 @@ def _describe_loss(source: Input) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+    return str(error).strip().partition("\n")[0].rstrip(".")
