@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import EmoAffectNetError, FullError, VideoError, check_name, printable
+from .errors import EmoAffectNetError, FullError, VideoError, printable
 from .feature_files import FeatureWriter, Origin, VideoFeatures
 from .files import tell_unwritable
 from .inputs import Input, Options
 from .recognizer import ENGAGEMENT, ENGAGEMENT_HZ, EmotionRecognizer, Progress, Reading
 from .records import publish, take_fingerprint
 from .report_folder import features_part
-from .reports import WRITERS, report_path
+from .reports import WRITERS, check_writable, report_path, report_place
 from .summary import Outcome
 from .timeline import Timeline, modal_emotion
 from .video import VideoInfo, probe
@@ -53,7 +53,7 @@ class Analyst:
 
     def __init__(self, recognizer: EmotionRecognizer, save: Path, unfinished: Path, *, options: Options) -> None:
         for name in options.formats:
-            check_name("report format", name, WRITERS)
+            check_writable(name)
         thresholds = options.thresholds
         self.recognizer, self.save, self.unfinished, self.options = recognizer, save, unfinished, options
         self.description = recognizer.description
@@ -120,10 +120,12 @@ class Analyst:
         reading = self.recognizer.read(info, on_progress=on_progress)
         timelines = self.recognizer.interpret(reading, info)
         reported = len(timelines) if self.options.faces == "all" else 1
-        write_reports(timelines[:reported], staged / Path(source.name).name, self.options.formats)
+        for rank, timeline in enumerate(timelines[:reported], start=1):
+            for suffix in self.options.formats:
+                WRITERS[suffix](timeline, report_place(staged, source, rank=rank, suffix=suffix))
         if self.options.with_features:
             self._save_features(source, reading)
-        _remove_others(self.save / source.name, self.options.formats, people=reported)
+        _remove_others(self.save, source, self.options.formats, people=reported)
         return note_what_is_missing(summarize(timelines, file=source.label), source, info)
 
     def _save_features(self, source: Input, reading: Reading) -> None:
@@ -208,12 +210,12 @@ def write_reports(timelines: Sequence[Timeline], stem: Path, formats: Sequence[s
             WRITERS[suffix](timeline, report_path(stem, rank=rank, suffix=suffix))
 
 
-def _remove_others(stem: Path, formats: Sequence[str], *, people: int) -> None:
+def _remove_others(save: Path, source: Input, formats: Sequence[str], *, people: int) -> None:
     """Remove the reports of people that an earlier run had found beyond the first `people`."""
     for suffix in formats:
         rank = people + 1
         # os.path.isfile is False where the name is too long, and Path.is_file raises
-        while os.path.isfile(path := report_path(stem, rank=rank, suffix=suffix)):
+        while os.path.isfile(path := report_place(save, source, rank=rank, suffix=suffix)):
             path.unlink()
             rank += 1
 

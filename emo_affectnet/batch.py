@@ -4,6 +4,7 @@ One bad file never costs the others. A run that was stopped, however that came, 
 again, and ends with the same files as one that was never disturbed.
 """
 
+import functools
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +14,9 @@ from pathlib import Path
 from typing import Protocol
 
 from . import workers
+from .carrier import find_finished, lend_folder, open_carrier
 from .files import tell_unwritable
 from .inputs import Input, Options, Shard, find_inputs
-from .records import find_finished
 from .report_folder import features_part, reserve
 from .summary import Outcome, SummaryWriter, summary_path
 
@@ -71,13 +72,15 @@ def analyze(
         _check_place(features)
     inputs = [source for source in find_inputs(paths)[0] if shard is None or shard.holds(source)]
     with ExitStack() as stack:
-        unfinished = stack.enter_context(reserve(save, shard))
-        team = stack.enter_context((crew or workers.open_workers)(options, save, unfinished))
+        near = stack.enter_context(lend_folder(save))
+        unfinished = stack.enter_context(reserve(near, shard))
+        crew = crew or functools.partial(open_carrier, workers.open_workers)
+        team = stack.enter_context(crew(options, save, unfinished))
         kept = {} if force or features else _find_kept(inputs, save, team.settings)
         on_ready(team, len(kept), len(inputs))
         summary = stack.enter_context(
             SummaryWriter(
-                summary_path(save, shard), unfinished=unfinished, extras=team.extra_columns, rows=kept.values()
+                summary_path(near, shard), unfinished=unfinished, extras=team.extra_columns, rows=kept.values()
             )
         )
         for _, outcome in team.run([each for each in inputs if each.label not in kept], on_progress=on_progress):

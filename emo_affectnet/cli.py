@@ -18,7 +18,17 @@ from click.core import ParameterSource
 
 from . import __version__
 from .cli_evaluation import evaluate
-from .cli_terminal import HELP, PATH, Command, Group, job_options, progress_bars, published_options, recognizer_options
+from .cli_terminal import (
+    HELP,
+    PATH,
+    PLACE,
+    Command,
+    Group,
+    job_options,
+    progress_bars,
+    published_options,
+    recognizer_options,
+)
 from .cli_training import corpora, train
 from .cli_viewing import annotate, app, live, report
 from .cli_weights import weights
@@ -44,7 +54,7 @@ _FACES = click.option(
 _FORMATS = click.option(
     "--format",
     "formats",
-    type=click.Choice(("csv", "json")),
+    type=click.Choice(("csv", "json", "parquet")),
     multiple=True,
     default=("csv",),
     show_default=True,
@@ -63,8 +73,8 @@ for command in (annotate, report, live, app, weights, corpora, train, evaluate):
 
 
 @main.command()
-@click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
-@click.option("--save", type=PATH, default=Path("report"), show_default=True, help="Folder for the reports.")
+@click.argument("paths", nargs=-1, required=True, type=PLACE, metavar="PATH...")
+@click.option("--save", type=PLACE, default=Path("report"), show_default=True, help="Folder for the reports.")
 @click.option("--confidence", type=float, help="Threshold of the detector, 0-1.  [default: the detector's own]")
 @_FACES
 @_FORMATS
@@ -109,13 +119,19 @@ def _analyze(
     force: bool,
     shard: str | None,
     time_limit: float | None,
+    cluster: str | None,
+    address: str | None,
     features: Path | None = None,
     adaptive: bool = False,
     thresholds: Path | None = None,
     **recognizer_settings: Any,
 ) -> None:
     from . import batch, workers
+    from .carrier import open_carrier
+    from .cluster import open_cluster
 
+    if address and not cluster:
+        raise UsageError("--address belongs to --cluster ray, which was not given.")
     if thresholds and not adaptive:
         raise UsageError("--thresholds belongs to --adaptive, which was not given.")
     options = Options(
@@ -134,11 +150,15 @@ def _analyze(
             if kept:
                 bars.tell(f"{kept} of {inputs} were finished before and are kept; --force analyses them again.")
 
+        how: dict[str, Any] = {"on_prepare": bars.on_prepare, "time_limit": time_limit}
+        crew: batch.OpenCrew = functools.partial(open_carrier, functools.partial(workers.open_workers, **how))
+        if cluster:
+            crew = functools.partial(open_cluster, address=address, **how)
         outcomes = batch.analyze(
             paths,
             save=save,
             options=options,
-            crew=functools.partial(workers.open_workers, on_prepare=bars.on_prepare, time_limit=time_limit),
+            crew=crew,
             shard=share,
             force=force,
             features=features,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from .errors import EmoAffectNetError, printable
+from .places import to_place
 from .weights import HEAD_NAMES
 
 if TYPE_CHECKING:
@@ -22,6 +23,20 @@ EXTRA_TRAIN = ("sklearn", "scipy")  # what only training and evaluation need
 ENGINE_NAMES = ("onnxruntime", "openvino", "torch", "tensorflow")
 PRECISION_NAMES = ("fp32", "bf16", "fp16", "int8")
 
+
+class _Place(click.ParamType):  # type: ignore[type-arg] # it takes none before Click 8.3
+    """A path, or an address such as s3://bucket/folder."""
+
+    name = "path"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Path:
+        try:
+            return value if isinstance(value, Path) else to_place(value)
+        except EmoAffectNetError as error:
+            self.fail(str(error), parameter, context)
+
+
+PLACE = _Place()
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -86,6 +101,10 @@ _JOB_OPTIONS = (
         type=click.FloatRange(min=0, min_open=True),
         metavar="SECONDS",
         help="Give up a video that takes longer.  [default: one that shows no progress for 600 s]",
+    ),
+    click.option("--cluster", type=click.Choice(("ray",)), help="Let the machines of a cluster do the work."),
+    click.option(
+        "--address", metavar="HOST:PORT", help="Of the cluster.  [default: RAY_ADDRESS, or this computer alone]"
     ),
 )
 

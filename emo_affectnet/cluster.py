@@ -14,7 +14,9 @@ import logging
 import math
 import os
 import pickle
+import signal
 import socket
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from . import workers
-from .errors import EmoAffectNetError, EngineUnavailable, UsageError, WorkerError
-from .inputs import Input, Options, printable
-from .places import is_far, open_carrier
-from .records import find_finished
+from .carrier import find_finished, open_carrier
+from .errors import EmoAffectNetError, EngineUnavailable, UsageError, WorkerError, printable
+from .inputs import Input, Options
+from .places import is_far
 from .summary import Outcome
 
 log = logging.getLogger("emo_affectnet")
@@ -248,9 +250,9 @@ def open_cluster(
 ) -> Iterator[Cluster]:
     """Lend what analyses videos on the Ray cluster at `address`, such as "10.0.0.1:6379" or "auto".
 
-    Without an address, nor one in RAY_ADDRESS, this computer is a cluster of one for as long as it lasts. An actor takes as many cores as
-    `options` name threads, or one. What it makes once for each machine, such as an int8 network, `on_prepare` does not
-    hear of. Otherwise as `workers.open_workers`.
+    Without an address, nor one in RAY_ADDRESS, this computer is a cluster of one for as long as it lasts. An actor
+    takes as many cores as `options` name threads, or one. What it makes once for each machine, such as an int8 network,
+    `on_prepare` does not hear of. Otherwise as `workers.open_workers`.
 
     Raises:
         EngineUnavailable: Ray is not installed.
@@ -289,13 +291,14 @@ def _load_ray() -> Any:
 def _keep_quiet() -> None:
     """Leave the words of Ray Data to its own files, but for errors."""
     for handler in logging.getLogger("ray.data").handlers:
-        if not isinstance(handler, logging.FileHandler):
+        if type(handler).__name__ == "PlainRayHandler":  # to the terminal; others may be anybody's
             handler.setLevel(logging.ERROR)
 
 
 def _connect(ray: Any, address: str | None) -> None:
     address = address or os.environ.get("RAY_ADDRESS")
     here = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level="error", **here)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -304,6 +307,9 @@ def _connect(ray: Any, address: str | None) -> None:
             f"There is no Ray cluster {where} that can be used: {_first_line(error)}. Start one with 'ray start "
             "--head' and give the address that it names, with the same versions of Ray and Python everywhere."
         ) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminate)  # Ray's own would wait half a minute before it lets go
 
 
 def plan(nodes: Sequence[Mapping[str, float]], options: Options, *, cores: int) -> tuple[dict[str, Any], int]:

@@ -8,13 +8,14 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .cells import name_cell
 from .errors import UsageError, VideoError, check_name
+from .places import exists, is_far, is_folder, walk
 
 SUMMARY = "summary.csv"
 VIDEO_SUFFIXES = {
@@ -115,17 +116,17 @@ def find_inputs(paths: Sequence[Path]) -> tuple[list[Input], list[Path]]:
     """
     found: list[tuple[Path, Path]] = []  # the file, and its path in the report folder
     passed: list[Path] = []
-    folders = [path for path in paths if os.path.isdir(path)]
+    folders = [path for path in paths if is_folder(path)]
     for path in paths:
-        if not os.path.exists(path):
+        if not exists(path):
             raise UsageError(f"There is no file or folder {path}. Check the path.")
-        if not path.is_dir():
+        if path not in folders:
             found.append((path, Path(path.name)))
             continue
-        root = Path(path.resolve().name) if len(folders) > 1 else Path()
-        for file in _walk(path):
+        root = Path((path if is_far(path) else path.resolve()).name) if len(folders) > 1 else Path()
+        for file, relative in walk(path) if is_far(path) else _walk(path):
             if file.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES:
-                found.append((file, root / file.relative_to(path)))
+                found.append((file, root / relative))
             else:
                 passed.append(file)
     if not found:
@@ -134,10 +135,11 @@ def find_inputs(paths: Sequence[Path]) -> tuple[list[Input], list[Path]]:
     return _name(found), passed
 
 
-def _walk(folder: Path) -> Iterable[Path]:
+def _walk(folder: Path) -> Iterator[tuple[Path, Path]]:
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in sorted(files) if not name.startswith("."))
+        for file in (Path(root, name) for name in sorted(files) if not name.startswith(".")):
+            yield file, file.relative_to(folder)
 
 
 def _shorten(stem: Path) -> Path:

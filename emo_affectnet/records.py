@@ -65,9 +65,8 @@ def find_finished(source: Input, save: Path, settings: Settings) -> Outcome | No
         outcome = Outcome.from_json(record["summary"])
         is_same = (record["format"], record["settings"], outcome.file) == (FORMAT, dict(settings), source.label)
         if is_same and Fingerprint(**record["source"]) == take_fingerprint(source.path):
-            parent = (save / source.name).parent
             reports: dict[str, str] = dict(record["reports"])
-            if all(hash_content(parent / name) == digest for name, digest in reports.items()):
+            if all(hash_content(save / name) == digest for name, digest in reports.items()):
                 return outcome
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None  # whatever it is that stands there, it is no record of finished work
@@ -86,37 +85,37 @@ def hash_content(path: Path) -> str:
 def publish(
     staged: Path, source: Input, save: Path, *, outcome: Outcome, settings: Settings, fingerprint: Fingerprint
 ) -> None:
-    """Bring the reports of a video from the folder `staged` to their places below `save`, its record last.
+    """Bring the reports of a video from the folder `staged` to the same places below `save`, its record last.
 
     A report in JSON has the record's name, and becomes one file with it.
 
     Raises:
         ReportError: a file cannot be written.
     """
-    target = record_path(save, source.name)
+    target, record = record_path(save, source.name), record_path(staged, source.name)
     with tell_unwritable(target, what="The report"):
         target.parent.mkdir(parents=True, exist_ok=True)
-        files = sorted(path.relative_to(staged) for path in staged.rglob("*") if path.is_file())
+        files = sorted(path for path in staged.rglob("*") if path.is_file())
         document: dict[str, Any] = {
             "format": FORMAT,
             "file": outcome.file,
             "source": {"size": fingerprint.size, "sha256": fingerprint.sha256},
             "settings": dict(settings),
             "versions": dict(find_versions()),
-            "reports": {str(name): hash_content(staged / name) for name in files if name.name != target.name},
+            "reports": {file.relative_to(staged).as_posix(): hash_content(file) for file in files if file != record},
             "summary": outcome.to_json(),
         }
-        if (report := staged / target.name).is_file():
-            document |= json.loads(report.read_bytes())
+        if record.is_file():
+            document |= json.loads(record.read_bytes())
         target.unlink(missing_ok=True)  # from here on the old reports count for nothing
     for name in document["reports"]:
-        place = target.parent / name
+        place = save / name
         with tell_unwritable(place, what="The report"):
             place.parent.mkdir(parents=True, exist_ok=True)
             os.replace(staged / name, place)
     settle_names(target.parent)
     with tell_unwritable(target, what="The report"):
-        record = staged / target.name
+        record.parent.mkdir(parents=True, exist_ok=True)
         record.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         settle(record)
         os.replace(record, target)

@@ -1,4 +1,4 @@
-"""Reports: a timeline as a CSV or JSON file. This docstring is the contract of the CSV.
+"""Reports: a timeline as a CSV, JSON or Parquet file. This docstring is the contract of the CSV.
 
 One row for every frame of the video, in order. Unknown values are empty, never 0.
 
@@ -20,20 +20,26 @@ without it; `valence` and `arousal` are the network's own, about -1 to 1 and unb
 of being engaged rather than distracted, over the windows of 128 samples around the frame.
 """
 
+import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 
 from . import __version__
 from .emotions import EMOTION_NAMES
-from .errors import ReportError
+from .errors import EngineUnavailable, ReportError, check_name
 from .files import tell_unwritable, whole_file
+from .inputs import LONGEST_NAME, Input
 from .timeline import Timeline
 
+DATASET = "reports.parquet"
+_ODD = re.compile(r"[^\w .()+,-]")  # what the name of a partition cannot hold on every system, and its own % and =
 PUBLISHED_COLUMNS = ("frame", *EMOTION_NAMES)
 BOX_COLUMNS = ("x1", "y1", "x2", "y2")
 COLUMNS = (
@@ -169,7 +175,58 @@ def describe_video(timeline: Timeline) -> dict[str, Any]:
     }
 
 
-WRITERS: dict[str, Callable[[Timeline, Path], None]] = {"csv": write_csv, "json": write_json}
+def write_parquet(timeline: Timeline, path: Path) -> None:
+    """Write the same rows as Parquet: `frame` as int64, and every column with a type that hangs on no value in it.
+
+    Raises:
+        ReportError: the file cannot be written.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    table = to_table(timeline).astype({"frame": np.int64})
+    types = dict.fromkeys(("frame", "observed", *BOX_COLUMNS, "track"), pyarrow.int64()) | {"emotion": pyarrow.string()}
+    types |= dict.fromkeys((*EMOTION_NAMES, "confidence"), pyarrow.float32())
+    schema = pyarrow.schema([(str(name), types.get(str(name), pyarrow.float64())) for name in table.columns])
+    rows = pyarrow.Table.from_pandas(table, schema=schema, preserve_index=False)
+    _write(path, lambda partial: parquet.write_table(rows, partial))
+
+
+WRITERS: dict[str, Callable[[Timeline, Path], None]] = {
+    "csv": write_csv,
+    "json": write_json,
+    "parquet": write_parquet,
+}
+
+
+def check_writable(name: str) -> None:
+    """Make sure that reports can be written in a format.
+
+    Raises:
+        UnknownName: there is none of this name.
+        EngineUnavailable: the package for it is not installed.
+    """
+    check_name("report format", name, WRITERS)
+    if name == "parquet":
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError as error:
+            raise EngineUnavailable(
+                "Reports in Parquet need pyarrow, which is not installed: pip install 'emo-affectnet[ray]'"
+            ) from error
+
+
+def report_place(save: Path, source: Input, *, rank: int, suffix: str) -> Path:
+    """Return where the report of one person in a video stands: `report_path`, or for Parquet in one dataset for all.
+
+    A dataset has its videos as partitions, by their names in the summary: a column `video` for whoever reads it.
+    """
+    if suffix != "parquet":
+        return report_path(save / source.name, rank=rank, suffix=suffix)
+    partition = f"video={_ODD.sub(lambda found: quote(found[0], safe=''), source.label)}"
+    if len(partition.encode()) > LONGEST_NAME:
+        partition = f"{partition[:60]}-{hashlib.sha256(source.label.encode()).hexdigest()[:16]}"
+    return save / DATASET / partition / f"person-{rank}.parquet"
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:

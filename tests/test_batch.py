@@ -332,7 +332,7 @@ def test_wrong_weights_leave_the_reports_of_an_earlier_run(tmp_path: Path, one: 
 def test_unknown_format_lists_the_valid_ones(tmp_path: Path, one: Path, fake_recognizer: EmotionRecognizer) -> None:
     with pytest.raises(UnknownName) as caught:
         run(one, fake_recognizer, Options(formats=("csv", "xml")))
-    assert str(caught.value) == "There is no report format named 'xml'; choose one of: csv, json."
+    assert str(caught.value) == "There is no report format named 'xml'; choose one of: csv, json, parquet."
     assert not (tmp_path / "report").exists()
 
 

@@ -474,4 +474,5 @@ def test_the_choices_of_the_command_line_are_the_registries_and_the_library_defa
         "faces": FACES,
         "detector": tuple(DETECTORS),
         "formats": tuple(WRITERS),
+        "cluster": ("ray",),
     }

@@ -123,7 +123,10 @@ def test_a_missing_ray_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_a_cluster_that_is_not_there_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ray = importlib.import_module("ray")
 
+    before = signal.getsignal(signal.SIGTERM)
+
     def refuse(**options: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise ConnectionError("Ray is trying to start at 127.0.0.1:9, but is not running.\nSee the docs.")
 
     monkeypatch.setattr(ray, "init", refuse)
@@ -132,6 +135,7 @@ def test_a_cluster_that_is_not_there_is_told_in_one_sentence(monkeypatch: pytest
         open_cluster(Options(), tmp_path, tmp_path, address="127.0.0.1:9"),
     ):
         pass
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The CSV contract: the published eight columns first, a row for every frame, unknown values empty."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emo_affectnet.errors import ReportError
-from emo_affectnet.reports import COLUMNS, read_csv, read_people, report_path, to_table, write_csv, write_json
+from emo_affectnet.errors import EngineUnavailable, ReportError
+from emo_affectnet.inputs import Input
+from emo_affectnet.reports import (
+    COLUMNS,
+    check_writable,
+    read_csv,
+    read_people,
+    report_path,
+    report_place,
+    to_table,
+    write_csv,
+    write_json,
+    write_parquet,
+)
 from emo_affectnet.timeline import Timeline, empty_timeline
 from emo_affectnet.video import VideoInfo
 
@@ -141,3 +154,49 @@ def test_everyone_in_a_video_is_read_the_primary_person_first(timeline: Timeline
 def test_people_of_a_video_without_a_report_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"a\.csv.*cannot be read"):
         read_people(tmp_path / "a")
+
+
+def test_parquet_files_of_all_videos_are_one_table_with_a_column_video(timeline: Timeline, tmp_path: Path) -> None:
+    empty = empty_timeline(INFO, times=timeline.times, heads=("A", "B"), head="ensemble")
+    labels = ["001.mp4", "b/Gespräch 50%=x.mp4", "b/nobody.mp4"]
+    for label, each in zip(labels, [timeline, timeline, empty], strict=True):
+        write_parquet(each, report_place(tmp_path, Input(Path(), label[:-4], label), rank=1, suffix="parquet"))
+    other = replace(timeline, track_id=2)
+    write_parquet(other, report_place(tmp_path, Input(Path(), "001", "001.mp4"), rank=2, suffix="parquet"))
+    table = pd.read_parquet(tmp_path / "reports.parquet")
+    assert table.groupby("video", observed=True).size().to_dict() == {labels[0]: 12, labels[1]: 6, labels[2]: 6}
+    assert [str(name) for name in table.columns] == [*COLUMNS, "video"]
+    ours = table[(table.video == "001.mp4") & (table.frame == 2)]
+    assert sorted(ours.track) == [1, 2]
+    assert set(ours.Happiness) == {np.float32(0.5)}
+    assert set(ours.emotion) == {"Happiness"}
+    assert table[table.video == "b/nobody.mp4"].emotion.isna().all()
+
+
+@pytest.mark.parametrize(
+    ("label", "folder"),
+    [
+        pytest.param("a/b c.mp4", "video=a%2Fb c.mp4", id="a folder is no folder of the dataset"),
+        pytest.param("50%=x:y.mp4", "video=50%25%3Dx%3Ay.mp4", id="signs of the form itself are quoted"),
+        pytest.param("видео.mp4", "video=видео.mp4", id="letters stay, since quoting makes them six times as long"),
+    ],
+)
+def test_partitions_are_named_after_the_summary(label: str, folder: str, tmp_path: Path) -> None:
+    place = report_place(tmp_path, Input(Path(), "name", label), rank=2, suffix="parquet")
+    assert place == tmp_path / "reports.parquet" / folder / "person-2.parquet"
+
+
+def test_partitions_with_long_names_stay_apart(tmp_path: Path) -> None:
+    places = [
+        report_place(tmp_path, Input(Path(), "name", f"{'long/' * 60}{end}.mp4"), rank=1, suffix="parquet")
+        for end in "ab"
+    ]
+    assert len({place.parent for place in places}) == 2
+    assert all(len(place.parent.name.encode()) <= 255 for place in places)
+
+
+def test_a_missing_pyarrow_is_told_before_hours_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    check_writable("csv")
+    with pytest.raises(EngineUnavailable, match=r"pip install 'emo-affectnet\[ray\]'"):
+        check_writable("parquet")

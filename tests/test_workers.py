@@ -187,7 +187,7 @@ def test_a_process_that_cannot_start_is_told_in_a_sentence(
 
 @pytest.mark.parametrize("kind", [CorruptWeights, FullError, UsageError, UnknownName])
 def test_errors_keep_their_class_and_sentence_on_the_way(kind: type[Exception]) -> None:
-    error = workers._rebuild(kind.__name__, "as it is")
+    error = workers.rebuild(kind.__name__, "as it is")
     assert (type(error), str(error)) == (kind, "as it is")
 
 
