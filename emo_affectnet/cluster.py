@@ -5,8 +5,8 @@ such as s3://. Frames never leave the machine that reads them. An actor holds th
 that a video that crashes or hangs a decoder costs that process alone; what becomes of a lost actor or machine is Ray's
 matter: the videos it had are read again elsewhere, and those whose record is there already are told from it.
 
-A graphics card is shared by as many actors as there are cores for, because reading and finding faces takes a core forty
-times as long as the network takes the card; see docs/cluster.md for the figures.
+A graphics card is shared by as many actors as there are cores for, because decoding and finding faces, which cores do,
+is most of the work. Faces could be sent to actors with cards instead: docs/cluster.md says why they are not.
 """
 
 import functools
@@ -38,7 +38,7 @@ IN_FLIGHT = 2  # tasks an actor has: the one it works on, and the next
 ACTOR_MEMORY = 1 << 30  # bytes: an actor and its process take 0.7 GB for a video of 720p
 ACTORS_PER_GPU = 8  # at most: each has a context of its own on the card, which takes about 1 GB of its memory
 OBJECT_STORE = 200 << 20  # bytes, on a cluster of one: rows are small
-TASKS = 10_000  # above so many a task takes several videos: each costs the head of the cluster 4 ms
+TASKS = 10_000  # above so many a task takes several videos: each task costs the command 4 ms
 VIDEOS_PER_TASK = 16  # at most
 _FOREVER = -1
 

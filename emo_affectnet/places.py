@@ -130,8 +130,11 @@ def put(near: Path, there: Path) -> None:
     """
     far: Any = there
     with telling(ReportError, f"The report {there} cannot be written"):
-        far.fs.makedirs(far.fs._parent(far.path), exist_ok=True)
-        far.fs.put_file(str(near), far.path)
+        try:
+            far.fs.put_file(str(near), far.path)
+        except FileNotFoundError:  # most stores know no folders; asking each time would cost a request
+            far.fs.makedirs(far.fs._parent(far.path), exist_ok=True)
+            far.fs.put_file(str(near), far.path)
 
 
 @contextmanager

@@ -476,3 +476,15 @@ def test_the_choices_of_the_command_line_are_the_registries_and_the_library_defa
         "formats": tuple(WRITERS),
         "cluster": ("ray",),
     }
+
+
+def test_an_address_without_a_cluster_is_a_wrong_call(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    done = CliRunner().invoke(main, ["analyze", str(tmp_path), "--address", "10.0.0.1:6379"])
+    assert (done.exit_code, done.stderr) == (2, "Error: --address belongs to --cluster ray, which was not given.\n")
+
+
+def test_a_wrong_address_of_videos_is_told_like_a_wrong_option() -> None:
+    done = CliRunner().invoke(main, ["analyze", "nowhere://videos"])
+    assert done.exit_code == 2
+    assert "nowhere://videos is no address that can be read" in done.stderr

@@ -95,3 +95,22 @@ def test_a_record_that_cannot_be_removed_is_told(
     store.pipe("/bucket/clip.json", b"x")
     with pytest.raises(ReportError, match="cannot be removed: Access Denied"):
         places.remove(to_place(f"{FAR}/clip.json"))
+
+
+def test_a_folder_that_a_store_wants_is_made(
+    monkeypatch: pytest.MonkeyPatch, store: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
+    made: list[str] = []
+    put_file = type(store).put_file
+
+    def put_into_folders(self, near: str, there: str, **options: object) -> None:
+        if not made:
+            raise FileNotFoundError(there)
+        put_file(self, near, there)
+
+    monkeypatch.setattr(type(store), "put_file", put_into_folders)
+    monkeypatch.setattr(type(store), "makedirs", lambda self, path, exist_ok: made.append(path))
+    (tmp_path / "a.csv").write_text("x")
+    places.put(tmp_path / "a.csv", to_place(f"{FAR}/report/a.csv"))
+    assert set(made) == {"/bucket/report"}
+    assert store.cat("/bucket/report/a.csv") == b"x"
