@@ -83,7 +83,7 @@ def analyze(
                 summary_path(near, shard), unfinished=unfinished, extras=team.extra_columns, rows=kept.values()
             )
         )
-        for _, outcome in team.run([each for each in inputs if each.label not in kept], on_progress=on_progress):
+        for _, outcome in team.run([each for each in inputs if each.name not in kept], on_progress=on_progress):
             summary.add(outcome)
             on_outcome(outcome)
         if features:
@@ -92,10 +92,10 @@ def analyze(
 
 
 def _find_kept(inputs: Sequence[Input], save: Path, settings: dict[str, str]) -> dict[str, Outcome]:
-    """Return the rows of the videos that are finished, by label."""
+    """Return the rows of the videos that are finished, by the names of their reports."""
     with ThreadPoolExecutor(max_workers=CHECKING, thread_name_prefix="checking") as threads:
         found = threads.map(lambda source: find_finished(source, save, settings), inputs)
-        return {source.label: outcome for source, outcome in zip(inputs, found, strict=True) if outcome}
+        return {source.name: outcome for source, outcome in zip(inputs, found, strict=True) if outcome}
 
 
 def _check_place(features: Path) -> None:

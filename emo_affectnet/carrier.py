@@ -8,10 +8,11 @@ import functools
 import json
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from . import places, records
@@ -40,7 +41,8 @@ def send(save: Path, name: str, target: Path) -> None:
     if older is not None:
         places.remove(there)  # from here on older reports count for nothing
         for report in set(older) - set(reports):
-            places.remove(target / report)
+            if ".." not in PurePosixPath(report).parts:
+                places.remove(target / report)
     for report in reports:
         places.put(save / report, target / report)
     places.put(near, there)
@@ -190,11 +192,19 @@ def open_carrier(
 
 @contextmanager
 def lend_folder(save: Path) -> Iterator[Path]:
-    """Lend a folder here for the summary of a run; what is in it goes to `save` at the end, if that is far."""
+    """Lend a folder here for the summary of a run; what is in it goes to `save` at the end, if that is far.
+
+    Raises:
+        ReportError: nothing can be written there; told before hours of work for it.
+    """
     if not is_far(save):
         yield save
         return
     with tempfile.TemporaryDirectory(prefix="emo-affectnet-") as folder:
+        trial = Path(folder, f".{uuid.uuid4().hex}.part")
+        trial.touch()
+        places.put(trial, save / trial.name)
+        places.remove(save / trial.name)
         try:
             yield Path(folder)
         finally:

@@ -118,7 +118,7 @@ def fetch(video: Path, folder: Path) -> Path:
 
 def remove(file: Path) -> None:
     """Remove a far file, if it is there."""
-    with suppress(FileNotFoundError), telling(ReportError, f"{file} cannot be removed"):
+    with telling(ReportError, f"{file} cannot be removed"), suppress(FileNotFoundError):
         file.unlink()
 
 
@@ -143,8 +143,6 @@ def telling(kind: type[Exception], what: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        if kind is ReportError:
-            raise
         raise kind(f"{what}: there is no such place. Check the address.") from None
     except Exception as error:  # every store has errors of its own, and not all of them are an OSError
         reason = str(error).strip().partition("\n")[0] or type(error).__name__

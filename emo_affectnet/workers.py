@@ -74,17 +74,16 @@ class _Process:
             stdin.write(json.dumps(order) + "\n")
             stdin.flush()
 
-    def receive(self, *, seconds: float | None) -> list[Any]:
-        """Return the next answer; a log record goes into the log.
+    def receive(self, *, seconds: float) -> list[Any]:
+        """Return the next answer, for which there are so many seconds; a log record goes into the log.
 
         Raises:
             EmoAffectNetError: the process has failed for a reason it knows.
         """
-        deadline = None if seconds is None else time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         while True:
             try:
-                left = None if deadline is None else max(deadline - time.monotonic(), 0)
-                answer = self._answers.get(timeout=left)
+                answer = self._answers.get(timeout=max(deadline - time.monotonic(), 0))
             except Empty:
                 raise _TimeUp from None
             if answer is None:
@@ -158,8 +157,14 @@ class Workers:
         process = _Process()
         process.send(self._order)
         try:
-            while (answer := process.receive(seconds=None))[0] != "ready":
+            while (answer := process.receive(seconds=STALL_SECONDS))[0] != "ready":
                 self._on_prepare(*answer[1:])
+        except _TimeUp:
+            process.kill()
+            raise WorkerError(
+                f"The process that reads the videos was not ready after {STALL_SECONDS:g} s. Look at what it reads its "
+                "weights from, and run the same command again."
+            ) from None
         except _Gone:
             raise WorkerError(
                 f"The process that reads the videos ended before it was ready ({process.end()}). Its own words stand "

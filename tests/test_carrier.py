@@ -13,7 +13,7 @@ from conftest import MakeVideo, crew_of
 from emo_affectnet import places
 from emo_affectnet.batch import analyze
 from emo_affectnet.carrier import Carrier, find_finished, lend_folder, open_carrier
-from emo_affectnet.errors import UsageError
+from emo_affectnet.errors import ReportError, UsageError
 from emo_affectnet.inputs import Input, Options
 from emo_affectnet.places import to_place
 from emo_affectnet.records import record_path
@@ -250,3 +250,32 @@ def test_a_whole_run_from_far_to_far_is_the_run_here_and_is_not_done_twice(
         if path.suffix != ".json":  # a record says where its video came from as well
             assert store.cat(f"/bucket/{path.relative_to(tmp_path)}") == path.read_bytes()
     assert told == [(0, 2), (2, 2)]
+
+
+def test_a_far_folder_that_cannot_be_written_to_is_told_before_any_video_is_read(
+    store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*places: str, **options: object) -> None:
+        raise FileNotFoundError("NoSuchBucket")
+
+    monkeypatch.setattr(type(store), "put_file", refuse)
+    with (
+        pytest.raises(ReportError, match=r"cannot be written: there is no such place\. Check the address"),
+        lend_folder(to_place(f"{FAR}/report")),
+    ):
+        pass
+
+
+def test_a_far_record_cannot_have_other_files_removed(
+    make_video: MakeVideo,
+    lend_crew,
+    store: fsspec.AbstractFileSystem,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    removed: list[str] = []
+    monkeypatch.setattr("emo_affectnet.places.remove", lambda file: removed.append(str(file)))
+    store.pipe("/bucket/report/clip.json", b'{"reports": {"../mine.csv": "", "old.csv": ""}}')
+    with lend_crew(to_place(f"{FAR}/report"), tmp_path) as crew:
+        list(crew.run([Input(make_video("clip.mp4"), "clip", "clip.mp4")]))
+    assert removed == [f"{FAR}/report/clip.json", f"{FAR}/report/old.csv"]

@@ -52,6 +52,15 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
         to_place(FAR)
 
 
+def test_a_far_name_cannot_lead_out_of_the_report_folder(
+    store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store takes any text for a name; each would be joined to the folder of the reports."""
+    names = ["/bucket/../evil.mp4", "/bucket/a/../../evil.mp4", "/bucket/./b.mp4", "/bucket/good.mp4"]
+    monkeypatch.setattr(type(store), "find", lambda self, path: names)
+    assert [str(below) for _, below in places.walk(to_place(FAR))] == ["good.mp4"]
+
+
 def test_a_far_folder_is_walked_like_a_near_one_files_first(store: fsspec.AbstractFileSystem) -> None:
     for name in ("b/2.mp4", "b/1.mp4", "c.mp4", "a.mp4", ".hidden/x.mp4", "b/.y.mp4", "b/a/3.mp4"):
         store.pipe(f"/bucket/{name}", b"x")

@@ -185,6 +185,13 @@ def test_a_process_that_cannot_start_is_told_in_a_sentence(
         pass
 
 
+def test_a_process_that_is_never_ready_is_given_up(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "STALL_SECONDS", 0.01)
+    too_late = pytest.raises(WorkerError, match="was not ready after 0.01 s")
+    with too_late, open_workers(ONE_THREAD, *folders):
+        pass
+
+
 @pytest.mark.parametrize("kind", [CorruptWeights, FullError, UsageError, UnknownName])
 def test_errors_keep_their_class_and_sentence_on_the_way(kind: type[Exception]) -> None:
     error = workers.rebuild(kind.__name__, "as it is")
