@@ -17,6 +17,7 @@ from . import workers
 from .carrier import find_finished, lend_folder, open_carrier
 from .files import tell_unwritable
 from .inputs import Input, Options, Shard, find_inputs
+from .places import to_place
 from .report_folder import features_part, reserve
 from .summary import Outcome, SummaryWriter, summary_path
 
@@ -40,9 +41,9 @@ OpenCrew = Callable[[Options, Path, Path], AbstractContextManager[Crew]]  # opti
 
 
 def analyze(
-    paths: Sequence[Path],
+    paths: Sequence[str | Path],
     *,
-    save: Path,
+    save: str | Path,
     options: Options | None = None,
     crew: OpenCrew | None = None,
     shard: Shard | None = None,
@@ -54,6 +55,9 @@ def analyze(
 ) -> list[Outcome]:
     """Write a report for every video under `paths` into `save`, and the summary; return its rows.
 
+    >>> analyze(["my_recordings"], save="report", options=Options({"head": "SAVEE"}, faces="all"))
+
+    Files and folders may lie here or, by an address such as s3://bucket/folder, far away.
     A video whose report is there, made of the same bytes with the same options, is kept as it is unless `force`d.
     `crew` says who analyses; by default a process of its own. `shard` leaves out the videos of other shards. `features`
     is a file for the features of everyone in the videos; for its sake all of them are analysed anew.
@@ -70,7 +74,9 @@ def analyze(
     options = replace(options or Options(), with_features=features is not None)
     if features:
         _check_place(features)
-    inputs = [source for source in find_inputs(paths)[0] if shard is None or shard.holds(source)]
+    save = to_place(save) if isinstance(save, str) else save
+    sources, _ = find_inputs([to_place(path) if isinstance(path, str) else path for path in paths])
+    inputs = [source for source in sources if shard is None or shard.holds(source)]
     with ExitStack() as stack:
         near = stack.enter_context(lend_folder(save))
         unfinished = stack.enter_context(reserve(near, shard))

@@ -15,6 +15,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
@@ -23,6 +24,7 @@ from .errors import EmoAffectNetError
 from .inputs import Input, Options
 
 PROGRESS_SECONDS = 0.2  # between two words on progress
+OOM_SCORE = 500  # of 1000; 0 is that of other processes
 
 
 class _Channel(logging.Handler):
@@ -49,6 +51,8 @@ class _Channel(logging.Handler):
 def main() -> None:
     """Serve until the standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; who started this process decides
+    with suppress(OSError):  # where memory runs out, Linux ends this process before the one that goes on with the run
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
     channel = _Channel(_claim_output())
     logging.getLogger("emo_affectnet").addHandler(channel)
     logging.getLogger("emo_affectnet").propagate = False

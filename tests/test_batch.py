@@ -1,12 +1,15 @@
 """A folder of videos: every report, one row each in the summary, and what one bad file costs: itself only."""
 
+import functools
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +17,7 @@ from conftest import crew_of
 
 from emo_affectnet.analysis import Analyst
 from emo_affectnet.batch import analyze
+from emo_affectnet.carrier import open_carrier
 from emo_affectnet.emotions import EMOTION_NAMES
 from emo_affectnet.errors import CorruptWeights, ReportError, UnknownName
 from emo_affectnet.faces import Face
@@ -172,6 +176,15 @@ def test_progress_names_the_input_and_counts_its_frames(folder: Path, fake_recog
     run(folder, fake_recognizer, on_progress=lambda source, done, total: heard.append((source.name, done, total)))
     heard = [(name, done, total) for name, done, total in heard if done]  # before that, signs of life
     assert heard == [("a", done, 12) for done in (1, 6, 11, 12)] + [("sub/c", done, 7) for done in (1, 7, 7)]
+
+
+def test_texts_are_paths_and_addresses(tmp_path: Path, folder: Path, fake_recognizer: EmotionRecognizer) -> None:
+    fsspec.filesystem("memory").pipe("/bucket/a.mp4", (folder / "a.mp4").read_bytes())
+    crew = functools.partial(open_carrier, crew_of(fake_recognizer))
+    (near,) = analyze([str(folder / "a.mp4")], save=str(tmp_path / "near"), crew=crew)
+    (far,) = analyze(["memory://bucket/a.mp4"], save=str(tmp_path / "far"), crew=crew)
+    assert replace(near, seconds=None) == replace(far, seconds=None)
+    assert (tmp_path / "near" / "a.csv").read_bytes() == (tmp_path / "far" / "a.csv").read_bytes()
 
 
 def test_existing_report_and_summary_are_replaced(

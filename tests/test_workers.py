@@ -90,6 +90,11 @@ def test_its_warnings_reach_the_log_here(
     ]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no such choice")
+def test_where_memory_runs_out_it_goes_before_the_run(crew: Workers) -> None:
+    assert Path(f"/proc/{process_of(crew).pid}/oom_score_adj").read_text() == f"{worker.OOM_SCORE}\n"
+
+
 # It ends
 
 
