@@ -168,7 +168,9 @@ def test_fer2013_pixels_run_along_the_rows(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image.read()[0, :, 0], np.arange(48))
 
 
-@pytest.mark.parametrize("text", ["1 2 3", pixels(256), pixels(-1), "x " * 2304])
+@pytest.mark.parametrize(
+    "text", ["1 2 3", pixels(256), pixels(-1), pixels(10**40), "x " * 2304], ids=lambda text: text[:5]
+)
 def test_fer2013_pixels_that_are_none_are_told(text: str, tmp_path: Path) -> None:
     write(tmp_path, {"fer2013.csv": f"emotion,pixels,Usage\n0,{pixels(1)},Training\n0,{text},Training\n"})
     found = scan("FER2013", tmp_path)

@@ -83,7 +83,7 @@ def parse_pixels(text: str) -> npt.NDArray[np.uint8] | None:
     """Return grey levels (48, 48) from numbers between blanks; None if they are not that many levels from 0 to 255."""
     try:
         values = np.array(text.split(), dtype=np.int64)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if len(values) != FACE_SIDE**2 or values.min() < 0 or values.max() > 255:
         return None
