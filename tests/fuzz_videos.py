@@ -35,6 +35,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from video_files import usual_priority  # noqa: E402
+
 from emo_affectnet.camera import open_source  # noqa: E402
 from emo_affectnet.errors import VideoError  # noqa: E402
 from emo_affectnet.seeking import index_frames, read_frames_at  # noqa: E402
@@ -87,7 +89,7 @@ def make_seeds(folder: Path) -> list[Path]:
     paths = []
     for number, (suffix, codec, pix_fmt, codec_options, options) in enumerate(SEEDS):
         path = folder / f"{number:02d}-{codec}.{suffix}"
-        with av.open(path, "w", options={"fflags": "+bitexact", **options}) as container:
+        with usual_priority(), av.open(path, "w", options={"fflags": "+bitexact", **options}) as container:
             stream = container.add_stream(
                 codec, rate=25, options={"flags": "+bitexact", "threads": "1"} | codec_options
             )

@@ -1,7 +1,8 @@
 """Video files for the tests, each made here by PyAV with a picture that tells its own number."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def make(
 ) -> Path:
     """Encode `images`; `ticks` are their times in units of `tick`, `damaged` the packets to fill with rubbish."""
     images = list(images)
-    with av.open(path, "w", format=container_format) as container:
+    with usual_priority(), av.open(path, "w", format=container_format) as container:
         video = container.add_stream(codec, rate=rate, options=codec_options or {})
         video.height, video.width = images[0].shape[:2]
         video.pix_fmt = pix_fmt
@@ -75,6 +76,19 @@ def make(
             sound.sample_rate = 8000
             container.mux(audio.encode(sound) + audio.encode(None))
     return path
+
+
+@contextmanager
+def usual_priority() -> Iterator[None]:
+    """Leave this thread as it was: SVT-AV1 gives it real-time priority where it may, and everything else starves."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
 
 
 def spoiled(packet: av.Packet) -> av.Packet:
