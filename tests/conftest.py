@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import fsspec
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -22,6 +23,7 @@ from emo_affectnet.weight_sets import Weights, resolve
 from emo_affectnet.weights import CORPUS_NAMES
 
 if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
     from playwright.sync_api import Browser
 
     from emo_affectnet.batch import OpenCrew
@@ -203,6 +205,15 @@ def benchmark_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in set(sys.modules) - before:
         if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == BENCHMARKS:
             del sys.modules[name]
+
+
+@pytest.fixture
+def far_store() -> "Iterator[AbstractFileSystem]":
+    """An empty store of files, as one that lies far away: memory://."""
+    far = fsspec.filesystem("memory")
+    yield far
+    far.store.clear()
+    far.pseudo_dirs[:] = [""]
 
 
 @pytest.fixture(scope="session")

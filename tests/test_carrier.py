@@ -2,7 +2,6 @@
 
 import functools
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,13 +21,7 @@ from emo_affectnet.summary import Outcome
 FAR = "memory://bucket"
 
 
-@pytest.fixture(autouse=True)
-def store() -> Iterator[fsspec.AbstractFileSystem]:
-    """An empty store."""
-    store = fsspec.filesystem("memory")
-    yield store
-    store.store.clear()
-    store.pseudo_dirs[:] = [""]
+pytestmark = pytest.mark.usefixtures("far_store")
 
 
 @pytest.fixture
@@ -50,7 +43,7 @@ def far_video(make_video: MakeVideo, name: str = "sub/clip.mp4", *, level: int |
 
 
 def test_a_far_video_is_reported_far_away_as_a_near_one_is_here(
-    make_video: MakeVideo, lend_crew, tmp_path: Path, store: fsspec.AbstractFileSystem
+    make_video: MakeVideo, lend_crew, tmp_path: Path, far_store: fsspec.AbstractFileSystem
 ) -> None:
     source, save = far_video(make_video), to_place(f"{FAR}/report")
     with lend_crew(save, tmp_path / "unused") as crew:
@@ -61,8 +54,8 @@ def test_a_far_video_is_reported_far_away_as_a_near_one_is_here(
         ((_, here),) = crew.run([near])
     assert answered is source
     assert replace(outcome, seconds=None) == replace(here, seconds=None)
-    assert sorted(store.find("/bucket/report")) == ["/bucket/report/sub/clip.csv", "/bucket/report/sub/clip.json"]
-    assert store.cat("/bucket/report/sub/clip.csv") == (tmp_path / "report/sub/clip.csv").read_bytes()
+    assert sorted(far_store.find("/bucket/report")) == ["/bucket/report/sub/clip.csv", "/bucket/report/sub/clip.json"]
+    assert far_store.cat("/bucket/report/sub/clip.csv") == (tmp_path / "report/sub/clip.csv").read_bytes()
 
 
 def test_the_record_is_sent_last_and_the_old_one_removed_first(
@@ -80,15 +73,15 @@ def test_the_record_is_sent_last_and_the_old_one_removed_first(
 
 
 def test_reports_of_people_that_are_not_there_any_more_are_removed_far_away(
-    make_video: MakeVideo, lend_crew, tmp_path: Path, store: fsspec.AbstractFileSystem
+    make_video: MakeVideo, lend_crew, tmp_path: Path, far_store: fsspec.AbstractFileSystem
 ) -> None:
     source, save = far_video(make_video), to_place(f"{FAR}/report")
-    store.pipe("/bucket/report/sub/clip.person-2.csv", b"x")
+    far_store.pipe("/bucket/report/sub/clip.person-2.csv", b"x")
     older = {"reports": {"sub/clip.csv": "", "sub/clip.person-2.csv": ""}}
-    store.pipe("/bucket/report/sub/clip.json", json.dumps(older).encode())
+    far_store.pipe("/bucket/report/sub/clip.json", json.dumps(older).encode())
     with lend_crew(save, tmp_path) as crew:
         list(crew.run([source]))
-    assert sorted(store.find("/bucket/report")) == ["/bucket/report/sub/clip.csv", "/bucket/report/sub/clip.json"]
+    assert sorted(far_store.find("/bucket/report")) == ["/bucket/report/sub/clip.csv", "/bucket/report/sub/clip.json"]
 
 
 def test_finished_far_work_is_known_until_the_video_changes(make_video: MakeVideo, lend_crew, tmp_path: Path) -> None:
@@ -103,12 +96,12 @@ def test_finished_far_work_is_known_until_the_video_changes(make_video: MakeVide
 
 
 def test_finished_far_work_counts_for_nothing_without_its_reports(
-    make_video: MakeVideo, lend_crew, tmp_path: Path, store: fsspec.AbstractFileSystem
+    make_video: MakeVideo, lend_crew, tmp_path: Path, far_store: fsspec.AbstractFileSystem
 ) -> None:
     source, save = far_video(make_video), to_place(f"{FAR}/report")
     with lend_crew(save, tmp_path) as crew:
         list(crew.run([source]))
-    store.rm("/bucket/report/sub/clip.csv")
+    far_store.rm("/bucket/report/sub/clip.csv")
     assert find_finished(source, save, crew.settings) is None
 
 
@@ -172,12 +165,16 @@ def test_a_video_that_cannot_be_fetched_costs_only_itself(make_video: MakeVideo,
 
 
 def test_a_store_that_refuses_a_report_says_so_in_the_row(
-    make_video: MakeVideo, lend_crew, tmp_path: Path, store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+    make_video: MakeVideo,
+    lend_crew,
+    tmp_path: Path,
+    far_store: fsspec.AbstractFileSystem,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*places: str, **options: object) -> None:
         raise RuntimeError("403 Forbidden\nwith a page of words")
 
-    monkeypatch.setattr(type(store), "put_file", refuse)
+    monkeypatch.setattr(type(far_store), "put_file", refuse)
     with lend_crew(to_place(f"{FAR}/report"), tmp_path) as crew:
         ((_, outcome),) = crew.run([far_video(make_video)])
     assert outcome.message == (
@@ -215,23 +212,23 @@ def test_features_are_not_sent_to_a_far_folder(lend_crew, tmp_path: Path) -> Non
         pass
 
 
-def test_a_summary_goes_to_its_far_folder_at_the_end(tmp_path: Path, store: fsspec.AbstractFileSystem) -> None:
+def test_a_summary_goes_to_its_far_folder_at_the_end(tmp_path: Path, far_store: fsspec.AbstractFileSystem) -> None:
     with lend_folder(to_place(f"{FAR}/report")) as folder:
         (folder / "summary.1-of-2.csv").write_text("file\n")
         (folder / ".lock").write_text("")
-    assert store.find("/bucket/report") == ["/bucket/report/summary.1-of-2.csv"]
+    assert far_store.find("/bucket/report") == ["/bucket/report/summary.1-of-2.csv"]
     assert not folder.exists()
     with lend_folder(tmp_path) as folder:
         assert folder == tmp_path
 
 
 def test_a_whole_run_from_far_to_far_is_the_run_here_and_is_not_done_twice(
-    make_video: MakeVideo, fake_recognizer, tmp_path: Path, store: fsspec.AbstractFileSystem
+    make_video: MakeVideo, fake_recognizer, tmp_path: Path, far_store: fsspec.AbstractFileSystem
 ) -> None:
     for name in ("b/1.mp4", "2.mp4", "notes.txt"):
         make_video(f"videos/{name}", level=len(name)) if name.endswith("mp4") else None
     (tmp_path / "videos/notes.txt").write_text("x")
-    store.put(str(tmp_path / "videos"), "/bucket/videos", recursive=True)
+    far_store.put(str(tmp_path / "videos"), "/bucket/videos", recursive=True)
     crew = functools.partial(open_carrier, crew_of(fake_recognizer))
     options = Options(formats=("csv", "parquet"))
     analyze([tmp_path / "videos"], save=tmp_path / "report", options=options, crew=crew)
@@ -245,20 +242,20 @@ def test_a_whole_run_from_far_to_far_is_the_run_here_and_is_not_done_twice(
             on_ready=lambda crew, kept, inputs: told.append((kept, inputs)),
         )
     near = {path for path in (tmp_path / "report").rglob("*") if path.is_file()}
-    assert {str(path.relative_to(tmp_path)) for path in near} == {path[8:] for path in store.find("/bucket/report")}
+    assert {str(path.relative_to(tmp_path)) for path in near} == {path[8:] for path in far_store.find("/bucket/report")}
     for path in near:
         if path.suffix != ".json":  # a record says where its video came from as well
-            assert store.cat(f"/bucket/{path.relative_to(tmp_path)}") == path.read_bytes()
+            assert far_store.cat(f"/bucket/{path.relative_to(tmp_path)}") == path.read_bytes()
     assert told == [(0, 2), (2, 2)]
 
 
 def test_a_far_folder_that_cannot_be_written_to_is_told_before_any_video_is_read(
-    store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+    far_store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*places: str, **options: object) -> None:
         raise FileNotFoundError("NoSuchBucket")
 
-    monkeypatch.setattr(type(store), "put_file", refuse)
+    monkeypatch.setattr(type(far_store), "put_file", refuse)
     with (
         pytest.raises(ReportError, match=r"cannot be written: there is no such place\. Check the address"),
         lend_folder(to_place(f"{FAR}/report")),
@@ -269,13 +266,13 @@ def test_a_far_folder_that_cannot_be_written_to_is_told_before_any_video_is_read
 def test_a_far_record_cannot_have_other_files_removed(
     make_video: MakeVideo,
     lend_crew,
-    store: fsspec.AbstractFileSystem,
+    far_store: fsspec.AbstractFileSystem,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     removed: list[str] = []
     monkeypatch.setattr("emo_affectnet.places.remove", lambda file: removed.append(str(file)))
-    store.pipe("/bucket/report/clip.json", b'{"reports": {"../mine.csv": "", "old.csv": ""}}')
+    far_store.pipe("/bucket/report/clip.json", b'{"reports": {"../mine.csv": "", "old.csv": ""}}')
     with lend_crew(to_place(f"{FAR}/report"), tmp_path) as crew:
         list(crew.run([Input(make_video("clip.mp4"), "clip", "clip.mp4")]))
     assert removed == [f"{FAR}/report/clip.json", f"{FAR}/report/old.csv"]

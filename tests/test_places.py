@@ -1,7 +1,6 @@
 """Far places, by fsspec's own in memory: named, listed, and their errors told in one sentence."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -14,13 +13,7 @@ from emo_affectnet.places import to_place
 FAR = "memory://bucket"
 
 
-@pytest.fixture(autouse=True)
-def store() -> Iterator[fsspec.AbstractFileSystem]:
-    """An empty store."""
-    store = fsspec.filesystem("memory")
-    yield store
-    store.store.clear()
-    store.pseudo_dirs[:] = [""]
+pytestmark = pytest.mark.usefixtures("far_store")
 
 
 @pytest.mark.parametrize(
@@ -53,25 +46,25 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_far_name_cannot_lead_out_of_the_report_folder(
-    store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+    far_store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store takes any text for a name; each would be joined to the folder of the reports."""
     names = ["/bucket/../evil.mp4", "/bucket/a/../../evil.mp4", "/bucket/./b.mp4", "/bucket/good.mp4"]
-    monkeypatch.setattr(type(store), "find", lambda self, path: names)
+    monkeypatch.setattr(type(far_store), "find", lambda self, path: names)
     assert [str(below) for _, below in places.walk(to_place(FAR))] == ["good.mp4"]
 
 
-def test_a_far_folder_is_walked_like_a_near_one_files_first(store: fsspec.AbstractFileSystem) -> None:
+def test_a_far_folder_is_walked_like_a_near_one_files_first(far_store: fsspec.AbstractFileSystem) -> None:
     for name in ("b/2.mp4", "b/1.mp4", "c.mp4", "a.mp4", ".hidden/x.mp4", "b/.y.mp4", "b/a/3.mp4"):
-        store.pipe(f"/bucket/{name}", b"x")
+        far_store.pipe(f"/bucket/{name}", b"x")
     names = ("a.mp4", "c.mp4", "b/1.mp4", "b/2.mp4", "b/a/3.mp4")
     assert [(str(path), str(below)) for path, below in places.walk(to_place(FAR))] == [
         (f"{FAR}/{name}", name) for name in names
     ]
 
 
-def test_near_and_far_places_are_asked_what_they_are(store: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
-    store.pipe("/bucket/b/1.mp4", b"x")
+def test_near_and_far_places_are_asked_what_they_are(far_store: fsspec.AbstractFileSystem, tmp_path: Path) -> None:
+    far_store.pipe("/bucket/b/1.mp4", b"x")
     (tmp_path / "1.mp4").write_bytes(b"x")
     for folder in (to_place(f"{FAR}/b"), tmp_path):
         assert [places.is_folder(place) for place in (folder, folder / "1.mp4", folder / "2.mp4")] == [
@@ -83,43 +76,43 @@ def test_near_and_far_places_are_asked_what_they_are(store: fsspec.AbstractFileS
 
 
 def test_a_folder_that_cannot_be_listed_is_told(
-    monkeypatch: pytest.MonkeyPatch, store: fsspec.AbstractFileSystem
+    monkeypatch: pytest.MonkeyPatch, far_store: fsspec.AbstractFileSystem
 ) -> None:
     def refuse(*places: str, **options: object) -> None:
         raise PermissionError("Access Denied")
 
-    monkeypatch.setattr(type(store), "find", refuse)
+    monkeypatch.setattr(type(far_store), "find", refuse)
     with pytest.raises(VideoError, match=f'"{FAR}" cannot be listed: Access Denied'):
         list(places.walk(to_place(FAR)))
 
 
 def test_a_record_that_cannot_be_removed_is_told(
-    monkeypatch: pytest.MonkeyPatch, store: fsspec.AbstractFileSystem
+    monkeypatch: pytest.MonkeyPatch, far_store: fsspec.AbstractFileSystem
 ) -> None:
     def refuse(*places: str, **options: object) -> None:
         raise PermissionError("Access Denied")
 
-    monkeypatch.setattr(type(store), "rm_file", refuse)
-    monkeypatch.setattr(type(store), "rm", refuse)
-    store.pipe("/bucket/clip.json", b"x")
+    monkeypatch.setattr(type(far_store), "rm_file", refuse)
+    monkeypatch.setattr(type(far_store), "rm", refuse)
+    far_store.pipe("/bucket/clip.json", b"x")
     with pytest.raises(ReportError, match="cannot be removed: Access Denied"):
         places.remove(to_place(f"{FAR}/clip.json"))
 
 
 def test_a_folder_that_a_store_wants_is_made(
-    monkeypatch: pytest.MonkeyPatch, store: fsspec.AbstractFileSystem, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, far_store: fsspec.AbstractFileSystem, tmp_path: Path
 ) -> None:
     made: list[str] = []
-    put_file = type(store).put_file
+    put_file = type(far_store).put_file
 
     def put_into_folders(self, near: str, there: str, **options: object) -> None:
         if not made:
             raise FileNotFoundError(there)
         put_file(self, near, there)
 
-    monkeypatch.setattr(type(store), "put_file", put_into_folders)
-    monkeypatch.setattr(type(store), "makedirs", lambda self, path, exist_ok: made.append(path))
+    monkeypatch.setattr(type(far_store), "put_file", put_into_folders)
+    monkeypatch.setattr(type(far_store), "makedirs", lambda self, path, exist_ok: made.append(path))
     (tmp_path / "a.csv").write_text("x")
     places.put(tmp_path / "a.csv", to_place(f"{FAR}/report/a.csv"))
     assert set(made) == {"/bucket/report"}
-    assert store.cat("/bucket/report/a.csv") == b"x"
+    assert far_store.cat("/bucket/report/a.csv") == b"x"
