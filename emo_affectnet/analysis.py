@@ -23,7 +23,7 @@ from .inputs import Input, Options
 from .recognizer import ENGAGEMENT, ENGAGEMENT_HZ, EmotionRecognizer, Progress, Reading
 from .records import publish, take_fingerprint
 from .report_folder import features_part
-from .reports import WRITERS, check_writable, report_path, report_place
+from .reports import WRITERS, check_writable, report_place
 from .summary import Outcome
 from .timeline import Timeline, modal_emotion
 from .video import VideoInfo, probe
@@ -120,9 +120,7 @@ class Analyst:
         reading = self.recognizer.read(info, on_progress=on_progress)
         timelines = self.recognizer.interpret(reading, info)
         reported = len(timelines) if self.options.faces == "all" else 1
-        for rank, timeline in enumerate(timelines[:reported], start=1):
-            for suffix in self.options.formats:
-                WRITERS[suffix](timeline, report_place(staged, source, rank=rank, suffix=suffix))
+        write_reports(timelines[:reported], staged, source, self.options.formats)
         if self.options.with_features:
             self._save_features(source, reading)
         _remove_others(self.save, source, self.options.formats, people=reported)
@@ -203,11 +201,11 @@ def note_what_is_missing(outcome: Outcome, source: Input, info: VideoInfo) -> Ou
     return replace(outcome, status="error", message=printable(message))
 
 
-def write_reports(timelines: Sequence[Timeline], stem: Path, formats: Sequence[str]) -> None:
-    """Write `<stem>.csv` and `<stem>.person-2.csv` ..."""
+def write_reports(timelines: Sequence[Timeline], save: Path, source: Input, formats: Sequence[str]) -> None:
+    """Write the reports of everyone in a video below `save`: `<name>.csv`, `<name>.person-2.csv` ..."""
     for suffix in formats:
         for rank, timeline in enumerate(timelines, start=1):
-            WRITERS[suffix](timeline, report_path(stem, rank=rank, suffix=suffix))
+            WRITERS[suffix](timeline, report_place(save, source, rank=rank, suffix=suffix))
 
 
 def _remove_others(save: Path, source: Input, formats: Sequence[str], *, people: int) -> None:

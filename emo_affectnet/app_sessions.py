@@ -17,6 +17,7 @@ from pathlib import Path
 from .analysis import summarize, write_reports
 from .annotation import annotate_video
 from .drawing import draw_people
+from .inputs import Input
 from .pages import Segment, find_segments, write_page
 from .plots import plot_report
 from .recognizer import EmotionRecognizer
@@ -177,7 +178,7 @@ def analyze_video(
     shown = timelines if faces == "all" else timelines[:1]
     stem = folder / video.with_suffix("").name
     reports = [report_path(stem, rank=rank, suffix="csv") for rank in range(1, len(shown) + 1)]
-    write_reports(shown, stem, ("csv",))
+    write_reports(shown, folder, Input(video, stem.name, video.name), ("csv",))
     people = read_people(stem)
     annotated, page = stem.with_name(f"{stem.name}.annotated.mp4"), stem.with_name(f"{stem.name}.html")
     count = len(timelines[0].times)

@@ -16,7 +16,7 @@ from typing import Protocol
 from . import workers
 from .carrier import find_finished, lend_folder, open_carrier
 from .files import tell_unwritable
-from .inputs import Input, Options, Shard, find_inputs
+from .inputs import Input, Options, Progress, Shard, find_inputs
 from .places import to_place
 from .report_folder import features_part, reserve
 from .summary import Outcome, SummaryWriter, summary_path
@@ -31,9 +31,7 @@ class Crew(Protocol):
     extra_columns: tuple[str, ...]  # of the summary, beyond those that every one has
     description: str  # what runs the network, as a line for people
 
-    def run(
-        self, inputs: Iterable[Input], *, on_progress: Callable[[Input, int, int | None], None]
-    ) -> Iterator[tuple[Input, Outcome]]:
+    def run(self, inputs: Iterable[Input], *, on_progress: Progress) -> Iterator[tuple[Input, Outcome]]:
         """Write the reports of each input and yield it with its row, in any order."""
 
 
@@ -49,8 +47,9 @@ def analyze(
     shard: Shard | None = None,
     force: bool = False,
     features: Path | None = None,
+    on_found: Callable[[int, list[Path]], None] = lambda inputs, passed_over: None,
     on_ready: Callable[[Crew, int, int], None] = lambda crew, kept, inputs: None,
-    on_progress: Callable[[Input, int, int | None], None] = lambda source, done, total: None,
+    on_progress: Progress = lambda source, done, total: None,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
     """Write a report for every video under `paths` into `save`, and the summary; return its rows.
@@ -62,8 +61,9 @@ def analyze(
     `crew` says who analyses; by default a process of its own. `shard` leaves out the videos of other shards. `features`
     is a file for the features of everyone in the videos; for its sake all of them are analysed anew.
 
-    `on_ready` hears the crew, how many videos are kept, and of how many; `on_progress` the input, its frames done and
-    its frames in all, if known; `on_outcome` each new row as soon as it stands.
+    `on_found` hears how many videos there are, and the files passed over; `on_ready` the crew, how many videos are
+    kept, and of how many; `on_progress` the input, its frames done and its frames in all, if known; `on_outcome` each
+    new row as soon as it stands.
 
     Raises:
         UsageError: a path or an option is wrong; nothing was written.
@@ -72,11 +72,12 @@ def analyze(
         ReportError: the report folder cannot be written to; what was finished stays.
     """
     options = replace(options or Options(), with_features=features is not None)
+    save = to_place(save) if isinstance(save, str) else save
+    sources, passed_over = find_inputs([to_place(path) if isinstance(path, str) else path for path in paths])
+    inputs = [source for source in sources if shard is None or shard.holds(source)]
+    on_found(len(inputs), passed_over)
     if features:
         _check_place(features)
-    save = to_place(save) if isinstance(save, str) else save
-    sources, _ = find_inputs([to_place(path) if isinstance(path, str) else path for path in paths])
-    inputs = [source for source in sources if shard is None or shard.holds(source)]
     with ExitStack() as stack:
         near = stack.enter_context(lend_folder(save))
         unfinished = stack.enter_context(reserve(near, shard))

@@ -18,15 +18,13 @@ from typing import Any
 from . import places, records
 from .errors import ReportError, UsageError, VideoError, printable
 from .files import whole_file
-from .inputs import Input, Options
+from .inputs import Input, Options, Progress
 from .places import is_far, read_key, telling
 from .summary import Outcome
 from .threads import prefetch
 
 ORIGIN = "origin"  # of a record: what a store said of the video that it is of
 FETCHED = 1  # videos fetched ahead of the one that is read
-
-Progress = Callable[[Input, int, int | None], None]
 
 
 def send(save: Path, name: str, target: Path) -> None:
@@ -68,29 +66,22 @@ def find_finished(source: Input, save: Path, settings: records.Settings) -> Outc
     there = records.record_path(save, source.name)
     try:
         record: dict[str, Any] = dict(json.loads(there.read_bytes()))
-        outcome = Outcome.from_json(record["summary"])
-        is_same = (record["format"], record["settings"], outcome.file) == (
-            records.FORMAT,
-            dict(settings),
-            source.label,
-        )
-        if is_same and _is_of(record, source.path) and _are_whole(record["reports"], save):
-            return outcome
+        outcome = records.match(record, source, settings)
+        return outcome if outcome and _is_of(record, source.path) and _are_whole(record, save) else None
     except Exception:  # every store has errors of its own, and what cannot be read is not finished
         return None
-    return None
 
 
 def _is_of(record: Mapping[str, Any], video: Path) -> bool:
     if is_far(video):
         return record[ORIGIN] is not None and bool(record[ORIGIN] == read_key(video))
-    return records.Fingerprint(**record["source"]) == records.take_fingerprint(video)
+    return records.is_of(record, video)
 
 
-def _are_whole(reports: Mapping[str, str], folder: Path) -> bool:
-    if is_far(folder):
-        return all((folder / name).exists() for name in reports)
-    return all(records.hash_content(folder / name) == digest for name, digest in reports.items())
+def _are_whole(record: Mapping[str, Any], save: Path) -> bool:
+    if is_far(save):
+        return all((save / name).exists() for name in record["reports"])
+    return records.are_whole(record, save)
 
 
 class Carrier:
@@ -115,13 +106,13 @@ class Carrier:
         ):
             for source, key, near in fetched:
                 if isinstance(near, VideoError):
-                    yield source, Outcome(source.label, "error", message=printable(str(near)))
+                    yield source, Outcome(source.label, "error", message=str(near))
                     continue
                 tell = functools.partial(_pass_on, on_progress, source)
                 outcome = next(iter(self._crew.run([replace(source, path=near)], on_progress=tell)))[1]
                 if near is not source.path:
                     shutil.rmtree(near.parent)
-                yield source, self._carry(source, key, _rename(outcome, near, source.path))
+                yield source, self._carry(source, key, rename(outcome, near, source.path))
 
     def _carry(self, source: Input, key: str | None, outcome: Outcome) -> Outcome:
         """Bring the record of a video up to date, and what is in a far folder there."""
@@ -137,7 +128,7 @@ class Carrier:
             try:
                 send(self._near, source.name, self._target)
             except ReportError as error:
-                return Outcome(source.label, "error", message=printable(str(error)), seconds=outcome.seconds)
+                return Outcome(source.label, "error", message=str(error), seconds=outcome.seconds)
             finally:
                 shutil.rmtree(self._near)
         return outcome
@@ -163,11 +154,11 @@ def _pass_on(on_progress: Progress, source: Input, near: Input, done: int, total
     on_progress(source, done, total)
 
 
-def _rename(outcome: Outcome, near: Path, far: Path) -> Outcome:
-    """Name a video in a message by where it came from."""
-    if near is far or outcome.message is None:
+def rename(outcome: Outcome, read: Path, given: Path) -> Outcome:
+    """Name a video in a message as it was `given`, and not by where it was `read`."""
+    if read is given or outcome.message is None:
         return outcome
-    return replace(outcome, message=outcome.message.replace(printable(str(near)), printable(str(far))))
+    return replace(outcome, message=outcome.message.replace(printable(str(read)), printable(str(given))))
 
 
 @contextmanager

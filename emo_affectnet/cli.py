@@ -33,7 +33,7 @@ from .cli_training import corpora, train
 from .cli_viewing import annotate, app, live, report
 from .cli_weights import weights
 from .errors import UsageError, printable
-from .inputs import Options, Shard, find_inputs
+from .inputs import Options, Shard
 from .summary import summary_path
 from .weights import bundled_thresholds
 
@@ -141,8 +141,12 @@ def _analyze(
         thresholds=(thresholds or bundled_thresholds()) if adaptive else None,
     )
     share = Shard.parse(shard) if shard else None
-    inputs, passed_over = find_inputs(paths)
-    with _stopping_well(), progress_bars(total=len(inputs)) as bars:
+    passed_over: list[Path] = []
+    with _stopping_well(), progress_bars(total=None) as bars:
+
+        def on_found(inputs: int, files: list[Path]) -> None:
+            bars.plan(0, inputs)
+            passed_over.extend(files)
 
         def on_ready(crew: "batch.Crew", kept: int, inputs: int) -> None:
             bars.tell(crew.description)
@@ -162,6 +166,7 @@ def _analyze(
             shard=share,
             force=force,
             features=features,
+            on_found=on_found,
             on_ready=on_ready,
             on_progress=bars.on_progress,
             on_outcome=lambda outcome: bars.on_finished(_describe(outcome)),

@@ -172,8 +172,11 @@ class Bars:
 
 
 @contextmanager
-def progress_bars(*, total: int) -> Iterator[Bars]:
-    """Show a bar for the folder and one for the video, on a terminal only, and a line for each finished video."""
+def progress_bars(*, total: int | None) -> Iterator[Bars]:
+    """Show a bar for the folder and one for the video, on a terminal only, and a line for each finished video.
+
+    `total` is the number of videos; None is to be told by `plan`.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

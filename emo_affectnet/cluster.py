@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from . import workers
-from .carrier import find_finished, open_carrier
+from .carrier import find_finished, open_carrier, rename
 from .errors import EmoAffectNetError, EngineUnavailable, UsageError, WorkerError, printable
-from .inputs import Input, Options
+from .inputs import Input, Options, Prepare, Progress
 from .places import is_far
 from .summary import Outcome
 
@@ -42,8 +42,6 @@ TASKS = 10_000  # above so many a task takes several videos: each task costs the
 VIDEOS_PER_TASK = 16  # at most
 _FOREVER = -1
 
-Progress = Callable[[Input, int, int | None], None]
-Prepare = Callable[[int, int], None]
 Record = tuple[int, str]  # level and text of a log record
 
 
@@ -203,7 +201,7 @@ class Cluster:
                 answer.outcome.raise_it()
             elif source := waiting.pop(answer.name, None):
                 on_progress(source, answer.outcome.frames or 0, answer.outcome.frames)
-                yield source, _rename(answer.outcome, source)
+                yield source, rename(answer.outcome, _absolute(source.path), source.path)
         for source in waiting.values():  # Ray's own errors; what they were is in its logs
             message = f'"{source.path}" was lost on the cluster, whose logs say why. Run the same command again.'
             yield source, Outcome(source.label, "error", message=printable(message))
@@ -326,7 +324,7 @@ def plan(nodes: Sequence[Mapping[str, float]], options: Options, *, cores: int) 
     fits = [int(min(node.get("CPU", 0) // cores, node.get("memory", 0) // ACTOR_MEMORY)) for node in with_card or nodes]
     if with_card:
         each = [room / node["GPU"] for room, node in zip(fits, with_card, strict=True)]
-        share = int(max(1, min(ACTORS_PER_GPU, *each, ACTORS_PER_GPU)))
+        share = int(max(1, min(ACTORS_PER_GPU, *each)))
         actor["num_gpus"] = math.floor(1e4 / share) / 1e4  # Ray counts in ten-thousandths
         fits = [int(min(room, node["GPU"] * share)) for room, node in zip(fits, with_card, strict=True)]
     if not sum(fits):
@@ -358,12 +356,6 @@ def _is_file(value: object) -> bool:
 
 def _absolute(place: Path) -> Path:
     return place if is_far(place) else place.absolute()
-
-
-def _rename(outcome: Outcome, source: Input) -> Outcome:
-    """Name the video in a message as it was given here; the machines know it by its whole path."""
-    whole, given = (printable(str(path)) for path in (_absolute(source.path), source.path))
-    return replace(outcome, message=outcome.message and outcome.message.replace(whole, given))
 
 
 def _open_crew(job: _Job) -> Any:

@@ -16,14 +16,11 @@ Nothing in it is pickled, and nothing pickled is read: a file of features runs n
 """
 
 import json
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePath
-from tokenize import TokenError
 from types import TracebackType
 from typing import IO, Any
 
@@ -32,7 +29,7 @@ import numpy.typing as npt
 
 from . import __version__
 from .errors import ReportError, UsageError
-from .files import tell_unwritable, whole_file
+from .files import MALFORMED, tell_unwritable, whole_file
 
 _npy: Any = np.lib.format  # which has no types
 
@@ -45,24 +42,6 @@ ARRAYS = {  # entry -> type and number of dimensions
     "boxes": (np.float32, 2),
     "features": (np.float32, 2),
 }
-
-# What zipfile, zlib, NumPy and JSON raise on content that is not what it should be.
-_MALFORMED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RuntimeError,
-    MemoryError,
-    SyntaxError,
-    TokenError,
-    UsageError,
-)
 
 
 @dataclass(frozen=True)
@@ -269,7 +248,7 @@ def open_archive(path: Path, *, what: str) -> Iterator[zipfile.ZipFile]:
             yield archive
     except OSError as error:
         raise ReportError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except _MALFORMED as error:
+    except (*MALFORMED, UsageError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".") or type(error).__name__
         raise ReportError(f"{path} should hold {what} as this tool saves them, but: {reason}.") from error
 

@@ -1,14 +1,24 @@
 """Files that appear only when they are complete: written under a temporary name, brought to the disk, then renamed."""
 
 import errno
+import hashlib
 import os
+import struct
 import uuid
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tokenize import TokenError
 
 from .errors import FullError, ReportError
 
+# What zipfile, zlib, NumPy and JSON raise on content that is not what it should be.
+MALFORMED = (
+    ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, RuntimeError, SyntaxError, TokenError,
+    TypeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # no file can be written there any more, whatever it is
 
 
@@ -46,6 +56,15 @@ def settle_names(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def hash_content(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,10 @@ class Input:
     path: Path
     name: str  # of the report, relative to the report folder, without the suffix
     label: str  # how the summary names the video: its path below the folder that was given
+
+
+Progress = Callable[[Input, int, int | None], None]  # the video, its frames done and in all, if known
+Prepare = Callable[[int, int], None]  # steps done and in all of making a network
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .files import settle, settle_names, tell_unwritable
+from .files import hash_content, settle, settle_names, tell_unwritable
 from .inputs import Input
 from .summary import Outcome
 
@@ -62,24 +62,32 @@ def find_finished(source: Input, save: Path, settings: Settings) -> Outcome | No
     """Return the row of a video whose reports are here, whole, and of the same bytes and settings; else None."""
     try:
         record: dict[str, Any] = dict(json.loads(record_path(save, source.name).read_bytes()))
-        outcome = Outcome.from_json(record["summary"])
-        is_same = (record["format"], record["settings"], outcome.file) == (FORMAT, dict(settings), source.label)
-        if is_same and Fingerprint(**record["source"]) == take_fingerprint(source.path):
-            reports: dict[str, str] = dict(record["reports"])
-            if all(hash_content(save / name) == digest for name, digest in reports.items()):
-                return outcome
+        outcome = match(record, source, settings)
+        return outcome if outcome and is_of(record, source.path) and are_whole(record, save) else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None  # whatever it is that stands there, it is no record of finished work
-    return None
 
 
-def hash_content(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+def match(record: Mapping[str, Any], source: Input, settings: Settings) -> Outcome | None:
+    """Return the row of a record if it is one of this video by its name, with these settings; else None.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no record.
+    """
+    outcome = Outcome.from_json(record["summary"])
+    is_same = (record["format"], record["settings"], outcome.file) == (FORMAT, dict(settings), source.label)
+    return outcome if is_same else None
+
+
+def is_of(record: Mapping[str, Any], video: Path) -> bool:
+    """Return whether a record was made of the bytes that a video has now."""
+    return Fingerprint(**record["source"]) == take_fingerprint(video)
+
+
+def are_whole(record: Mapping[str, Any], save: Path) -> bool:
+    """Return whether the reports of a record are in the folder `save`, each as it was written."""
+    reports: dict[str, str] = dict(record["reports"])
+    return all(hash_content(save / name) == digest for name, digest in reports.items())
 
 
 def publish(

@@ -15,7 +15,7 @@ from .annotation import annotate_video
 from .drawing import STYLES
 from .emotions import EMOTION_NAMES
 from .errors import ReportError, UsageError, VideoError, WeightsError, check_name
-from .inputs import Input, Options, find_inputs
+from .inputs import Input, Options, Progress, find_inputs
 from .pages import IndexEntry, make_thumbnail, write_index, write_page
 from .plots import plot_report
 from .recognizer import EmotionRecognizer
@@ -27,7 +27,6 @@ PICTURES = ("png", "svg", "pdf")  # formats of a timeline's picture
 
 Load = Callable[[], EmotionRecognizer]
 People = list[pd.DataFrame]  # the reports of everyone in a video, the primary person first
-Progress = Callable[[Input, int, int | None], None]  # frames done, frames in all if known
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ and what it never saw. A backbone without a record is taken for a published one.
 the engines' work.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CorruptWeights, MissingWeights
-from .files import whole_file
+from .files import hash_content, whole_file
 
 # The corpora of the study. A head is named after the one it never saw, and was trained on the other five.
 CORPUS_NAMES = ("Aff-Wild2", "CREMA-D", "IEMOCAP", "RAMAS", "RAVDESS", "SAVEE")
@@ -135,13 +134,10 @@ def hash_file(path: Path) -> str:
     state = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
     if state in _hashes:
         return _hashes[state]
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+    digest = hash_content(path)
     if time.time_ns() - changed > SETTLED_NS:
-        _hashes[state] = digest.hexdigest()
-    return digest.hexdigest()
+        _hashes[state] = digest
+    return digest
 
 
 def record_path(path: Path) -> Path:

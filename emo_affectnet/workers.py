@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from . import errors
 from .errors import EmoAffectNetError, WorkerError, printable
-from .inputs import Input, Options
+from .inputs import Input, Options, Prepare, Progress
 from .summary import Outcome
 
 log = logging.getLogger("emo_affectnet")
@@ -29,9 +29,6 @@ log = logging.getLogger("emo_affectnet")
 STALL_SECONDS = 600.0  # without progress, after which a video is given up
 ATTEMPTS = 2  # a video before it may have spoilt the process that it took down
 _GRACE = 5.0  # s for a process that is not needed any more to end
-
-Progress = Callable[[Input, int, int | None], None]
-Prepare = Callable[[int, int], None]
 
 
 class _TimeUp(Exception):

@@ -92,7 +92,7 @@ def test_file_is_read_once_for_its_hash_until_it_changes(tmp_path: Path, monkeyp
         return hashlib.new("sha256")
 
     monkeypatch.setattr(module, "SETTLED_NS", 0)
-    monkeypatch.setattr(module.hashlib, "sha256", begin)
+    monkeypatch.setattr(hashlib, "sha256", begin)
     path = tmp_path / "file"
     path.write_bytes(b"one")
     time.sleep(0.02)  # a tick of the file system's clock

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ...emotions import Emotion
 from .clip import UNKNOWN_NAME, UNREADABLE_LINE, Choices, Corpus, LabelledImage, Policy, Problem, Tell
 from .pictures import FACE_SIDE, read_picture, repeat_grey
-from .tree import IMAGE_SUFFIXES, MALFORMED, find_files, find_named, has_content, or_tell, read_columns
+from .tree import IMAGE_SUFFIXES, UNREADABLE, find_files, find_named, has_content, or_tell, read_columns
 
 _EMOTIONS = {
     "angry": Emotion.Anger,
@@ -132,7 +132,7 @@ def read_package(path: Path, names: Sequence[str], tell: Tell) -> list[tuple[npt
         with open(path, "rb") as file:  # NumPy leaves a file open that turns out to be none of its own
             arrays = np.load(file, allow_pickle=False)
             return list(zip(*(arrays[name] for name in names), strict=True))
-    except MALFORMED:
+    except UNREADABLE:
         tell(Problem("unreadable file", str(path)))
         return []
 

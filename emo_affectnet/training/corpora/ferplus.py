@@ -20,7 +20,7 @@ from ...weights import Preprocessing
 from .clip import UNREADABLE_LINE, Choices, Corpus, LabelledImage, Policy, Problem, Tell
 from .fer2013 import DEDUP, USAGES, Fingerprinted, drop_copies, fingerprint, parse_pixels, read_package
 from .pictures import FaceImages, Picture, read_picture, repeat_grey
-from .tree import MALFORMED, FileNames, find_named, has_content, or_tell, read_columns, read_rows
+from .tree import UNREADABLE, FileNames, find_named, has_content, or_tell, read_columns, read_rows
 
 Votes = npt.NDArray[np.uint8]  # (N, 10), in the order of FERPLUS_COLUMNS
 
@@ -104,7 +104,7 @@ def read_ferplus(root: Path, split: str) -> FaceImages:
             images, votes = arrays["image"], arrays["votes"]
         if images.dtype != np.uint8 or images.shape[1:] != (48, 48) or votes.shape != (len(images), 10):
             raise ValueError(f"its arrays are {images.dtype} {images.shape} and {votes.shape}")
-    except MALFORMED as error:
+    except UNREADABLE as error:
         reason = str(error).rstrip(".") or type(error).__name__
         raise CorpusError(f"{path} should hold FER2013 images with FER+ votes, but: {reason}.") from error
     kept = _select_divided(votes, split)

@@ -9,7 +9,7 @@ from numpy.lib.format import read_array
 
 from .clip import UNREADABLE_LINE, Choices, Corpus, LabelledImage, Policy, Problem, Tell
 from .pictures import read_picture
-from .tree import MALFORMED, FileNames, emotion_named, find_named, has_content, or_tell, read_lines, read_rows
+from .tree import UNREADABLE, FileNames, emotion_named, find_named, has_content, or_tell, read_lines, read_rows
 
 # AffectNet's numbers, of which the npy release has the first eight.
 _AFFECTNET = {
@@ -84,7 +84,7 @@ def _read_affectnet_npy(folder: Path, tell: Tell) -> Iterator[LabelledImage]:
         try:
             with open(path, "rb") as file:
                 label = _AFFECTNET[str(_read_scalar(file))]  # a number or its digits
-        except MALFORMED:
+        except UNREADABLE:
             tell(Problem("unreadable label file", str(path)))
             continue
         image = names.find(folder / "images" / f"{name}.jpg")

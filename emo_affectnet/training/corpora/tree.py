@@ -2,28 +2,21 @@
 
 import csv
 import os
-import struct
-import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from tokenize import TokenError
 from typing import TypeVar
-from zipfile import BadZipFile
 
 from ...emotions import Emotion
 from ...errors import CorpusError
+from ...files import MALFORMED
 from .clip import UNREADABLE_TABLE, Problem, Tell
 
 # Of what is taken for a video here. Each corpus has a format of its own, and is often converted to another.
 VIDEO_SUFFIXES = frozenset({".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
-# What NumPy and zipfile raise on content that is not what it should be.
-MALFORMED = (
-    ArithmeticError, AttributeError, BadZipFile, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError,
-    TokenError, TypeError, ValueError, struct.error, zlib.error,
-)  # fmt: skip
+UNREADABLE = (OSError, *MALFORMED)  # what comes of a file that is not there, or not what it should be
 
 Line = TypeVar("Line")
 
