@@ -68,7 +68,8 @@ class Server:
 
     @property
     def files(self) -> list[Path]:
-        return [path for path in self.temporary.rglob("*") if path.is_file()]
+        """What lies there, also while the server removes folders of it, over which rglob would fall."""
+        return [Path(folder, name) for folder, _, names in os.walk(self.temporary) for name in names]
 
     def wait_until_empty(self) -> None:
         """Wait for the end of sessions, of which the server hears a little later."""
