@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from conftest import ROOT, MakeVideo, crew_of
 
 from emo_affectnet import batch, cluster
@@ -324,4 +325,23 @@ def test_a_job_outlives_a_killed_process_and_a_lost_machine(machines: Any, carph
     rows = batch.analyze([videos], save=there, options=options, crew=crew, on_outcome=disturb)
     assert sorted(told) == sorted(row.file for row in expected)
     assert [row.status for row in rows].count("ok") == CLIPS
+    assert read_files(there) == read_files(here)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
+def test_actors_that_share_a_card_write_what_one_process_writes_there(carphone: Path, tmp_path: Path) -> None:
+    videos, here, there = (tmp_path / name for name in ("videos", "here", "there"))
+    videos.mkdir()
+    for number in range(CLIPS):
+        shutil.copy(carphone, videos / f"clip {number}.mp4")
+    options = Options(recognizer={"threads": 1, "device": "cuda"})
+    batch.analyze([videos], save=here, options=options)
+    crews: list[Cluster] = []
+    batch.analyze(
+        [videos], save=there, options=options, crew=open_cluster, on_ready=lambda crew, kept, inputs: crews.append(crew)
+    )
+    assert crews[0]._actor["num_gpus"] < 1
+    assert "on cuda" in crews[0].description
     assert read_files(there) == read_files(here)

@@ -479,19 +479,6 @@ def test_damaged_length_that_asks_for_all_memory_is_our_error(tmp_path: Path, mo
         load_head(tmp_path / "script.pth")
 
 
-# Devices
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_agrees_with_the_cpu(files: Path, engine: TorchEngine, crops: np.ndarray, windows: np.ndarray) -> None:
-    heads = {"one": files / "head.pt", "two": files / "head.pth"}
-    other = TorchEngine(Weights(files / "backbone.pt", heads, preprocessing("BGR")), device="cuda:0")
-    features = engine.embed(crops)
-    np.testing.assert_allclose(other.embed(crops), features, rtol=0, atol=5e-3 * features.max())  # TF32
-    np.testing.assert_allclose(other.classify(windows), engine.classify(windows), rtol=0, atol=1e-3)
-
-
 def test_bundled_files_load_and_run(crops: np.ndarray, windows: np.ndarray) -> None:
     from emo_affectnet.weight_sets import resolve
 

@@ -1,6 +1,8 @@
 """PyTorch on the CPU, CUDA or MPS: the reference, and the engine of graphics cards."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
 
 import numpy as np
 
@@ -12,9 +14,13 @@ from ..weights import FEATURES
 from .contract import Floats, Images, StudyEngine, normalize_crops, split, split_windows
 from .devices import choose_device
 
+_cudnn = Lock()  # whose settings are those of the whole process
+
 
 class TorchEngine(StudyEngine):
     """PyTorch on one device. The backbone computes in float32, or in half precision where the device does it faster.
+
+    Float32 is meant: on cards of NVIDIA, PyTorch would round the factors of convolutions to 11 bits (TF32).
 
     Raises:
         UsageError: the device is not there, or has no arithmetic of that precision.
@@ -42,15 +48,17 @@ class TorchEngine(StudyEngine):
         self._embed, self._last_layer = open_backbone(
             weights.backbone, device=self.device, input_size=weights.preprocessing.input_size
         )
-        self._heads = [load_head(path, device=self.device) for path in weights.heads.values()]
         self._half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
         self._torch = torch
+        with self._exactly(cudnn=False):  # a head is tried when it is loaded
+            self._heads = [load_head(path, device=self.device) for path in weights.heads.values()]
 
     def embed(self, crops: Images) -> Floats:
         """Return features (N, 512), after the ReLU, of RGB crops uint8 (N, S, S, 3)."""
         torch = self._torch
         parts = []
-        with torch.inference_mode(), torch.autocast(self.device.partition(":")[0], self._half, self._half is not None):
+        half = torch.autocast(self.device.partition(":")[0], self._half, self._half is not None)
+        with torch.inference_mode(), half, self._exactly():
             for part in [crops] if self._is_gpu else split(crops):
                 x = torch.from_numpy(normalize_crops(part, self.preprocessing))
                 if self.device.startswith("cuda"):
@@ -66,7 +74,7 @@ class TorchEngine(StudyEngine):
 
     def _classify(self, windows: Floats) -> Floats:
         x = self._torch.from_numpy(windows).to(self.device)
-        with self._torch.inference_mode():
+        with self._torch.inference_mode(), self._exactly(cudnn=False):
             probabilities: Floats = self._torch.stack([head(x) for head in self._heads]).cpu().numpy()
         return probabilities
 
@@ -86,6 +94,18 @@ class TorchEngine(StudyEngine):
         with self._torch.inference_mode():
             probabilities: Floats = self._torch.softmax(self._last_layer(x), dim=1).cpu().numpy()
         return probabilities
+
+    @contextmanager
+    def _exactly(self, *, cudnn: bool = True) -> Iterator[None]:
+        """Compute float32 as such, and the same in every run; other networks of the process keep what they have.
+
+        Heads go without cuDNN, which would gather the weights of a saved LSTM anew at every call, and warn of it.
+        """
+        if not self.device.startswith("cuda"):
+            yield
+            return
+        with _cudnn, self._torch.backends.cudnn.flags(enabled=cudnn, deterministic=True, allow_tf32=False):
+            yield
 
 
 def _check_precision(precision: str, *, device: str) -> None:
