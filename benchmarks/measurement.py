@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -112,6 +113,8 @@ def write_figures(name: str, **figures: Any) -> Path:
 
 
 def _ask_git(*words: str) -> str | None:
+    if not shutil.which("git"):
+        return None
     done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
     return done.stdout.strip() or None
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from measurement import Stopwatch, peak_memory
 
-from emo_affectnet.engines import ENGINES, open_engine
+from emo_affectnet.engines import ENGINES, Engine, open_engine
 from emo_affectnet.errors import EmoAffectNetError
 from emo_affectnet.faces import DETECTORS, FaceTracker, Sighting, crop, silent_errors
 from emo_affectnet.recognizer import BATCH_SIZE, EmotionRecognizer, Reading
@@ -53,11 +53,9 @@ def clock() -> Iterator[Clock]:
     taken.wall, taken.cpu = time.perf_counter() - wall, time.process_time() - cpu
 
 
-def open_recognizer(
-    *, engine: str | None = None, precision: str = "fp32", backbone: str | None = None, detector: str = "short-range"
-) -> EmotionRecognizer:
+def open_recognizer(*, detector: str = "short-range", **options: Any) -> EmotionRecognizer:
     """Load what an analysis needs."""
-    return EmotionRecognizer(engine=engine, precision=precision, backbone=backbone, detector=detector)
+    return EmotionRecognizer(detector=detector, **options)
 
 
 def import_packages(engine: str | None, *, detector: str = "short-range") -> None:
@@ -143,18 +141,22 @@ def _tell(first: Clock, later: Clock, *, memory: int, windows: npt.NDArray[np.fl
     }
 
 
-def run_backbone(*, engine: str | None = None, precision: str = "fp32", backbone: str | None = None) -> dict[str, Any]:
+def run_backbone(*, backbone: str | None = None, **options: Any) -> dict[str, Any]:
     """Find how many crops per second the backbone alone embeds at the batch size that suits it best."""
     weights = resolve(backbone=Path(backbone) if backbone else None)
-    opened = open_engine(weights, engine=engine, precision=precision)
-    random, side = np.random.default_rng(0), weights.preprocessing.input_size
+    return find_rate(open_engine(weights, **options), input_size=weights.preprocessing.input_size)
+
+
+def find_rate(engine: Engine, *, input_size: int) -> dict[str, Any]:
+    """Return how many random crops per second an engine embeds, and the batch size that suits it best."""
+    random = np.random.default_rng(0)
     rates: dict[int, float] = {}
     for size in BATCHES:
-        crops = random.integers(0, 256, (size, side, side, 3), np.uint8)
-        opened.embed(crops)
+        crops = random.integers(0, 256, (size, input_size, input_size, 3), np.uint8)
+        engine.embed(crops)
         began, done = time.perf_counter(), 0
         while time.perf_counter() - began < RATE_SECONDS:
-            opened.embed(crops)
+            engine.embed(crops)
             done += size
         rates[size] = done / (time.perf_counter() - began)
     best = max(rates, key=lambda size: rates[size])

@@ -98,3 +98,18 @@ def test_a_measurement_that_fails_says_why(tmp_path: Path) -> None:
     script.write_text("raise SystemExit('no such clip')")
     with pytest.raises(RuntimeError, match=r"fails.py ended with 1:\nno such clip"):
         run_apart(script)
+
+
+def test_processes_that_share_a_card_read_every_video_or_say_what_failed(tmp_path: Path) -> None:
+    from card import Place, share
+    from clips import make_clip
+
+    place = Place("onnxruntime", "cpu", "fp32")
+    figures = share(
+        place, make_clip(tmp_path / "clip.mp4", height=360, seconds=2), processes=2, videos=1, backbone=None
+    )
+    assert (figures["device"], figures["processes"], figures["videos"]) == ("cpu", 2, 2)
+    assert figures["seconds"] > 0
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    with pytest.raises(RuntimeError, match=r"broken\.mp4"):
+        share(place, tmp_path / "broken.mp4", processes=1, videos=1, backbone=None)
