@@ -1,5 +1,6 @@
 """What the tests share: fast fakes at the extension points, and the real recordings."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -52,6 +53,11 @@ def astronaut() -> np.ndarray:
     from skimage.data import astronaut as portrait
 
     return portrait()
+
+
+def find_files(folder: Path) -> list[Path]:
+    """Return the files below a folder, also while somebody removes folders of it, over which rglob would fall."""
+    return [Path(place, name) for place, _, names in os.walk(folder) for name in names]
 
 
 MakeVideo = Callable[..., Path]

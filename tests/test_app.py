@@ -25,7 +25,7 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, VIDEO_FOLDER
+from conftest import ROOT, VIDEO_FOLDER, find_files
 
 from emo_affectnet import app_sessions
 from emo_affectnet.app_fragments import describe_outcome, show_segments
@@ -68,8 +68,7 @@ class Server:
 
     @property
     def files(self) -> list[Path]:
-        """What lies there, also while the server removes folders of it, over which rglob would fall."""
-        return [Path(folder, name) for folder, _, names in os.walk(self.temporary) for name in names]
+        return find_files(self.temporary)
 
     def wait_until_empty(self) -> None:
         """Wait for the end of sessions, of which the server hears a little later."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, MakeVideo, crew_of
+from conftest import ROOT, MakeVideo, crew_of, find_files
 from video_files import make
 
 from emo_affectnet import batch
@@ -117,7 +117,7 @@ def test_a_run_that_is_asked_to_end_leaves_nothing_half_done_and_says_how_to_go_
     with subprocess.Popen(
         command(clips, save, "--force"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as running:
-        while not list(save.glob("*.csv")) or len(list(save.rglob("*.json"))) < 2:
+        while not list(save.glob("*.csv")) or sum(file.suffix == ".json" for file in find_files(save)) < 2:
             time.sleep(0.01)
         running.terminate()
         _, told = running.communicate()
