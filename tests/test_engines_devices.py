@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from emo_affectnet.engines import devices
-from emo_affectnet.engines.devices import choose_device
+from emo_affectnet.engines.devices import Device, choose_cpu, choose_device
 from emo_affectnet.errors import UsageError
 
 
@@ -67,3 +67,25 @@ def test_second_card_can_be_named_and_third_cannot(machine) -> None:
     assert choose_device("cuda:1").name == "cuda:1"
     with pytest.raises(UsageError, match=r"'cuda:2'.*one of: cuda, cpu, cuda:0, cuda:1, cpu:0\."):
         choose_device("cuda:2")
+
+
+@pytest.mark.parametrize(("device", "why"), [("auto", "the only device of this engine"), ("cpu", "as asked")])
+def test_an_engine_of_the_processor_leaves_a_card_alone_and_says_why(
+    machine, caplog: pytest.LogCaptureFixture, device: str, why: str
+) -> None:
+    machine(cuda=1)
+    assert choose_cpu("onnxruntime", device) == Device("cpu", why)
+    machine(cuda=0)  # with a driver, and a PyTorch that cannot use it: whoever looked for a card has said so
+    assert choose_cpu("onnxruntime", device) == Device("cpu", why)
+    assert caplog.text == ""
+
+
+def test_an_engine_of_the_processor_says_where_there_is_no_card(machine) -> None:
+    machine(has_driver=False)
+    assert choose_cpu("onnxruntime", "auto").why == "there is no graphics card"
+
+
+def test_a_device_is_told_with_its_threads() -> None:
+    assert Device("cuda", "A Card").describe() == "on cuda (A Card)"
+    assert Device("cpu", "as asked").describe(1) == "on cpu (as asked), 1 thread"
+    assert Device("cpu", "as asked").describe(2) == "on cpu (as asked), 2 threads"

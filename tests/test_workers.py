@@ -73,7 +73,7 @@ def test_videos_are_read_in_another_process_and_their_progress_is_heard(
 
 
 def test_it_tells_what_runs_the_network_and_what_a_report_depends_on(crew: Workers) -> None:
-    assert crew.description == "Network: onnxruntime in fp32, on cpu (there is no graphics card), 1 threads."
+    assert crew.description == "Network: onnxruntime in fp32, on cpu (there is no graphics card), 1 thread."
     assert crew.settings["engine"] == "onnxruntime, fp32"
     assert (crew.settings["faces"], crew.settings["formats"]) == ("primary", "csv")
     assert "SHA-256" in crew.settings["backbone"]

@@ -99,16 +99,6 @@ class StudyEngine:
         return {}
 
 
-def check_cpu(engine: str, device: str) -> None:
-    """Refuse a device that is not the CPU.
-
-    Raises:
-        UsageError: as said.
-    """
-    if device not in ("auto", "cpu"):
-        raise UsageError(f"The engine {engine} runs on the CPU only, but {device!r} was named; leave it out.")
-
-
 def softmax(logits: npt.NDArray[Number]) -> npt.NDArray[Number]:
     """Return probabilities of the shape of `logits`; the last axis sums to 1. They are computed in float64."""
     x = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)

@@ -20,6 +20,11 @@ class Device:
     name: str  # "cpu", "cuda", "cuda:1", "mps"
     why: str
 
+    def describe(self, threads: int | None = None) -> str:
+        """Return it as a line for people, with the threads that a network has there if they are known."""
+        counted = "" if threads is None else f", {threads} thread{'s' if threads > 1 else ''}"
+        return f"on {self.name} ({self.why}){counted}"
+
 
 def choose_device(name: str) -> Device:
     """Return the device to use; "auto" takes CUDA, then MPS, then the CPU.
@@ -53,6 +58,19 @@ def choose_device(name: str) -> Device:
         there = ", ".join(dict.fromkeys(present + numbered))
         raise UsageError(f"The device {name!r} is not available here; choose auto or one of: {there}.")
     return Device(name, "as asked")
+
+
+def choose_cpu(engine: str, device: str) -> Device:
+    """Return the CPU, for an engine that runs nowhere else; PyTorch is not asked.
+
+    Raises:
+        UsageError: another device is named.
+    """
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"The engine {engine} runs on the CPU only, but {device!r} was named; leave it out.")
+    if device == "auto" and has_driver():
+        return Device("cpu", "the only device of this engine")
+    return choose_device(device)
 
 
 def has_driver() -> bool:

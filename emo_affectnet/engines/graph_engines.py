@@ -15,8 +15,8 @@ from ..errors import CorruptWeights, EngineUnavailable, UsageError
 from ..threads import count_cores
 from ..weight_sets import Weights
 from ..weights import FEATURES
-from .contract import Floats, Images, StudyEngine, check_cpu, normalize_crops, softmax, split, split_windows
-from .devices import choose_device
+from .contract import Floats, Images, StudyEngine, normalize_crops, softmax, split, split_windows
+from .devices import choose_cpu
 from .graphs import find_backbone, find_heads, read_last_layer
 from .quantize import OnProgress
 
@@ -45,9 +45,8 @@ class GraphEngine(StudyEngine):
         on_progress: OnProgress = lambda done, total: None,
     ) -> None:
         super().__init__(weights, precision=precision)
-        check_cpu(self.name, device)
         self.threads = threads or count_cores()
-        self.description = f"on cpu ({choose_device(device).why}), {self.threads} threads"
+        self.description = choose_cpu(self.name, device).describe(self.threads)
         self._weights = weights
         self._embed = self._open_backbone(find_backbone(weights, precision=precision, on_progress=on_progress))
         heads = find_heads(tuple(weights.heads.values())) if self.heads else None

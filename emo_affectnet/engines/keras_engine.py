@@ -12,7 +12,8 @@ from ..networks import export_arrays, read_backbone, read_head
 from ..timeline import WINDOW
 from ..weight_sets import Weights
 from ..weights import FEATURES, sniff_format
-from .contract import Floats, Images, StudyEngine, check_cpu, normalize_crops, split, split_windows
+from .contract import Floats, Images, StudyEngine, normalize_crops, split, split_windows
+from .devices import choose_cpu
 
 
 class KerasEngine(StudyEngine):
@@ -32,12 +33,11 @@ class KerasEngine(StudyEngine):
         self, weights: Weights, *, device: str = "auto", precision: str = "fp32", threads: int | None = None
     ) -> None:
         super().__init__(weights, precision=precision)
-        check_cpu(self.name, device)
         if threads is not None:
             raise UsageError(
                 "The engine tensorflow takes the threads it finds; leave them out, or set OMP_NUM_THREADS."
             )
-        self.description = "on cpu (the only device of this engine)"
+        self.description = choose_cpu(self.name, device).describe()
         self._model = open_keras_backbone(weights.backbone, input_size=weights.preprocessing.input_size)
         self._features = type(self._model)(self._model.input, self._model.get_layer("features").output)
         self._heads = [_open_keras_head(path) for path in weights.heads.values()]

@@ -43,8 +43,7 @@ class TorchEngine(StudyEngine):
             torch.set_num_threads(threads)
         if precision != "fp32":
             _check_precision(precision, device=self.device)
-        where = f"on {self.device} ({chosen.why})"
-        self.description = where if self._is_gpu else f"{where}, {torch.get_num_threads()} threads"
+        self.description = chosen.describe(None if self._is_gpu else torch.get_num_threads())
         self._embed, self._last_layer = open_backbone(
             weights.backbone, device=self.device, input_size=weights.preprocessing.input_size
         )
