@@ -22,8 +22,8 @@ import numpy.typing as npt
 from measurement import Stopwatch, peak_memory
 
 from emo_affectnet.engines import ENGINES, Engine, open_engine
-from emo_affectnet.errors import EmoAffectNetError
-from emo_affectnet.faces import DETECTORS, FaceTracker, Sighting, crop, silent_errors
+from emo_affectnet.errors import EmoAffectNetError, silent_errors
+from emo_affectnet.faces import DETECTORS, FaceTracker, Sighting, crop
 from emo_affectnet.recognizer import BATCH_SIZE, EmotionRecognizer, Reading
 from emo_affectnet.reports import write_csv
 from emo_affectnet.timeline import MAX_GAP, FaceTrack, Timeline, sample_frames

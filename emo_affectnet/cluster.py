@@ -26,7 +26,7 @@ from typing import Any
 
 from . import workers
 from .carrier import find_finished, open_carrier, rename
-from .errors import EmoAffectNetError, EngineUnavailable, UsageError, WorkerError, printable
+from .errors import EmoAffectNetError, EngineUnavailable, UsageError, WorkerError, printable, silent_errors
 from .inputs import Input, Options, Prepare, Progress
 from .places import is_far
 from .summary import Outcome
@@ -40,6 +40,7 @@ ACTORS_PER_GPU = 8  # at most: each takes 1.1 GB of the card's memory with faces
 OBJECT_STORE = 200 << 20  # bytes, on a cluster of one: rows are small
 TASKS = 10_000  # above so many a task takes several videos: each task costs the command 4 ms
 VIDEOS_PER_TASK = 16  # at most
+PATIENCE = "RAY_gcs_server_port_wait_time_s"  # how often Ray knocks at an address, 40 s each time; 20 times by itself
 _FOREVER = -1
 
 Record = tuple[int, str]  # level and text of a log record
@@ -297,8 +298,11 @@ def _connect(ray: Any, address: str | None) -> None:
     address = address or os.environ.get("RAY_ADDRESS")
     here = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
     terminate = signal.getsignal(signal.SIGTERM)
+    if is_alone := bool(address) and PATIENCE not in os.environ:
+        os.environ[PATIENCE] = "1"
     try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level="error", **here)
+        with silent_errors():  # Ray says aloud that it was told to be quiet
+            ray.init(address=address or "local", log_to_driver=False, logging_level="error", **here)
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"at {address}" if address else "on this computer"
         raise WorkerError(
@@ -306,6 +310,8 @@ def _connect(ray: Any, address: str | None) -> None:
             "--head' and give the address that it names, with the same versions of Ray and Python everywhere."
         ) from error
     finally:
+        if is_alone:
+            del os.environ[PATIENCE]
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminate)  # Ray's own would wait half a minute before it lets go
 

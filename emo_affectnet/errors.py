@@ -1,4 +1,6 @@
-"""Every error the library raises on purpose; each class knows the exit code of the command line.
+"""Every error the library raises on purpose, and silence for those that libraries only write.
+
+Each class knows the exit code of the command line:
 
 EmoAffectNetError                exit 1
 ├── VideoError                   unreadable, or without a picture
@@ -20,7 +22,8 @@ EmoAffectNetError                exit 1
 
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 
 # Line breaks, what commands a terminal, what turns the direction of writing, and bytes of names that are no UTF-8.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -112,3 +115,20 @@ def check_name(kind: str, name: str, valid: Collection[str]) -> None:
     """Raise UnknownName unless `name` is one of the `valid` ones."""
     if name not in valid:
         raise UnknownName(kind, name, valid)
+
+
+@contextmanager
+def silent_errors() -> Iterator[None]:
+    """Throw away what libraries write to the process's error stream, past every setting of theirs."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # a process without an error stream, a service for instance, has nothing to silence
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -4,7 +4,6 @@ A detector says where the faces are; `crop` cuts one out as the weights' record 
 the person it belongs to. MediaPipe's models come inside its wheel.
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .errors import UsageError
+from .errors import UsageError, silent_errors
 from .weights import Preprocessing
 
 Image = npt.NDArray[np.uint8]
@@ -73,23 +72,6 @@ def clip_box(x1: float, y1: float, x2: float, y2: float, *, image: Image) -> Box
     left, top = max(int(x1), 0), max(int(y1), 0)
     right, bottom = min(int(x2), width), min(int(y2), height)
     return (left, top, right, bottom) if min(right - left, bottom - top) >= MIN_SIDE else None
-
-
-@contextmanager
-def silent_errors() -> Iterator[None]:
-    """Throw away what libraries write to the process's error stream, past every setting of theirs."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # a process without an error stream, a service for instance, has nothing to silence
-        yield
-        return
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 @contextmanager

@@ -10,8 +10,7 @@ from types import TracebackType
 
 import cv2
 
-from .errors import UsageError
-from .faces import silent_errors
+from .errors import UsageError, silent_errors
 from .video import Image
 
 CLOSED = "q"  # the key for which closing the window stands

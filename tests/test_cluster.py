@@ -7,6 +7,8 @@ import os
 import pickle
 import shutil
 import signal
+import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,7 +22,7 @@ import torch
 from conftest import ROOT, MakeVideo, crew_of
 
 from emo_affectnet import batch, cluster
-from emo_affectnet.cluster import ACTOR_MEMORY, TRIES, Cluster, Ledger, Reader, open_cluster, plan
+from emo_affectnet.cluster import ACTOR_MEMORY, PATIENCE, TRIES, Cluster, Ledger, Reader, open_cluster, plan
 from emo_affectnet.errors import EngineUnavailable, FullError, UnknownName, UsageError, WorkerError
 from emo_affectnet.inputs import Input, Options
 from emo_affectnet.records import record_path
@@ -124,9 +126,11 @@ def test_a_missing_ray_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_a_cluster_that_is_not_there_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ray = importlib.import_module("ray")
 
+    monkeypatch.delenv(PATIENCE, raising=False)
     before = signal.getsignal(signal.SIGTERM)
 
     def refuse(**options: object) -> None:
+        assert os.environ[PATIENCE] == "1"
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise ConnectionError("Ray is trying to start at 127.0.0.1:9, but is not running.\nSee the docs.")
 
@@ -137,6 +141,20 @@ def test_a_cluster_that_is_not_there_is_told_in_one_sentence(monkeypatch: pytest
     ):
         pass
     assert signal.getsignal(signal.SIGTERM) is before
+    assert PATIENCE not in os.environ  # a cluster of one, which this process may want next, takes longer to start
+
+
+@pytest.mark.soak
+def test_an_address_where_no_ray_answers_is_given_up_after_one_try(carphone: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        command = [sys.executable, "-m", "emo_affectnet", "analyze", carphone, "--save", tmp_path / "report"]
+        command += ["--cluster", "ray", "--address", address]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Error: There is no Ray cluster at {address} that can be used: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "report").exists()
 
 
 @pytest.fixture

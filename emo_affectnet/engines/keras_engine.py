@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EngineUnavailable, UsageError
-from ..faces import silent_errors
+from ..errors import EngineUnavailable, UsageError, silent_errors
 from ..networks import export_arrays, read_backbone, read_head
 from ..timeline import WINDOW
 from ..weight_sets import Weights
