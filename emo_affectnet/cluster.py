@@ -296,6 +296,10 @@ def _keep_quiet() -> None:
 
 def _connect(ray: Any, address: str | None) -> None:
     address = address or os.environ.get("RAY_ADDRESS")
+    if address and "://" in address:
+        raise UsageError(
+            f"Expected host:port of a Ray cluster, but {address} came; start the command on a machine there."
+        )
     here = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
     terminate = signal.getsignal(signal.SIGTERM)
     if is_alone := bool(address) and PATIENCE not in os.environ:

@@ -144,6 +144,14 @@ def test_a_cluster_that_is_not_there_is_told_in_one_sentence(monkeypatch: pytest
     assert PATIENCE not in os.environ  # a cluster of one, which this process may want next, takes longer to start
 
 
+def test_an_address_of_rays_client_is_refused_at_once(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UsageError, match=r"but ray://10\.0\.0\.1:10001 came; start the command on a machine there"),
+        open_cluster(Options(), tmp_path, tmp_path, address="ray://10.0.0.1:10001"),
+    ):
+        pass
+
+
 @pytest.mark.soak
 def test_an_address_where_no_ray_answers_is_given_up_after_one_try(carphone: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
