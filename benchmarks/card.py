@@ -8,7 +8,6 @@ decodes on its core, and all of them share the card. Figures go to benchmarks/re
     python benchmarks/card.py --processes 1 --processes 8 --videos 4
 """
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -17,14 +16,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from itertools import product
+from itertools import product, repeat
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 from clips import find_clip
-from comparison import agree, measure
+from comparison import Variant, agree, measure
 from measurement import ROOT, write_figures
 from single_runs import find_rate
 from speed import find_backbone
@@ -32,6 +31,7 @@ from speed import find_backbone
 from emo_affectnet.convert import read_faces
 from emo_affectnet.engines import DEFAULT_ENGINE, REFERENCE, open_engine
 from emo_affectnet.inputs import Input, Options
+from emo_affectnet.threads import count_cores
 from emo_affectnet.timeline import window_rows
 from emo_affectnet.weight_sets import resolve
 from emo_affectnet.workers import Workers, open_workers
@@ -45,26 +45,26 @@ SHARE = "{:>5}  {:26}{:>10}{:>10}{:>13}{:>17}"
 
 
 @dataclass(frozen=True)
-class Place:
-    """An engine, where it runs and the precision it computes in."""
+class Place(Variant):
+    """An engine, the precision it computes in, and where it runs."""
 
-    engine: str
     device: str
-    precision: str
 
     def __str__(self) -> str:
-        return f"{self.device} {self.engine} {self.precision}"
+        return f"{self.device} {super().__str__()}"
 
 
 def list_places(card: str) -> list[Place]:
     """Return what is measured: the default of machines without a card first, which the rest is compared with."""
-    return [Place(DEFAULT_ENGINE, "cpu", "fp32"), *(Place(REFERENCE, card, each) for each in ("fp32", "bf16", "fp16"))]
+    return [Place(DEFAULT_ENGINE, "fp32", "cpu"), *(Place(REFERENCE, each, card) for each in ("fp32", "bf16", "fp16"))]
 
 
-def measure_places(places: Sequence[Place], clip: Path, *, input_size: int) -> Iterator[dict[str, Any]]:
+def measure_places(
+    places: Sequence[Place], clip: Path, *, backbone: Path | None
+) -> Iterator[tuple[Place, dict[str, Any]]]:
     """Yield, for each place, faces per second, seconds for a video, and how far its answers are from the first's."""
-    backbone = find_backbone(input_size)
     weights = resolve(backbone=backbone)
+    input_size = weights.preprocessing.input_size
     faces = read_faces(ROOT / "video" / "expressions.mp4", weights.preprocessing, limit=FACES)
     first = None
     for place in places:
@@ -77,13 +77,18 @@ def measure_places(places: Sequence[Place], clip: Path, *, input_size: int) -> I
         judged = engine.classify(features[window_rows(len(features))])
         first = first or (features, judged)
         agreement = agree(*(each.reshape(-1, each.shape[-1]).tolist() for each in (judged, first[1])))
-        yield asdict(place) | {
-            "input_size": input_size,
-            **find_rate(engine, input_size=input_size),
-            **{name: video[name] for name in ("wall", "later_wall", "cpu", "later_cpu", "memory")},
-            "features": float(np.abs(features - first[0]).max() / first[0].max()),
-            "probabilities": agreement and asdict(agreement),
-        }
+        assert agreement is not None  # both are of the same windows
+        yield (
+            place,
+            asdict(place)
+            | {
+                "input_size": input_size,
+                **find_rate(engine, input_size=input_size),
+                **{name: video[name] for name in ("wall", "later_wall", "cpu", "later_cpu", "memory")},
+                "features": float(np.abs(features - first[0]).max() / first[0].max()),
+                "probabilities": asdict(agreement),
+            },
+        )
 
 
 def share(place: Place, clip: Path, *, processes: int, videos: int, backbone: Path | None) -> dict[str, Any]:
@@ -107,7 +112,7 @@ def share(place: Place, clip: Path, *, processes: int, videos: int, backbone: Pa
         seconds = []
         for count in (1, videos):  # the first is to warm up
             began = time.perf_counter()
-            list(pool.map(lambda each, count=count: read(each[1], each[0] * videos, count), enumerate(workers)))
+            list(pool.map(read, workers, range(0, processes * videos, videos), repeat(count)))
             seconds.append(time.perf_counter() - began)
         memory = read_card_memory()
     return asdict(place) | {
@@ -133,24 +138,20 @@ def name_card(device: str) -> str | None:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else None
 
 
-def show_place(row: dict[str, Any]) -> None:
+def show_place(place: Place, row: dict[str, Any]) -> None:
     """Print the faces per second, the seconds for a video, and the differences."""
     seconds = (f"{row[name]:.2f}" for name in ("wall", "later_wall"))
     differences = (f"{each:.0e}" for each in (row["features"], row["probabilities"]["largest"]))
     rate = f"{row['crops_per_second']:.0f}"
-    click.echo(PLACE.format(row["input_size"], _name_place(row), rate, row["batch"], *seconds, *differences))
+    click.echo(PLACE.format(row["input_size"], str(place), rate, row["batch"], *seconds, *differences))
 
 
-def show_share(row: dict[str, Any]) -> None:
+def show_share(place: Place, row: dict[str, Any]) -> None:
     """Print how many videos a second so many processes read."""
     rate, memory = row["videos"] / row["seconds"], row["card_memory"]
     each = "-" if memory is None else f"{memory / row['processes'] / 1e6:.0f}"
     figures = (f"{rate:.2f}", f"{1 / rate:.2f}", each)
-    click.echo(SHARE.format(row["input_size"], _name_place(row), row["processes"], *figures))
-
-
-def _name_place(row: dict[str, Any]) -> str:
-    return str(Place(row["engine"], row["device"], row["precision"]))
+    click.echo(SHARE.format(row["input_size"], str(place), row["processes"], *figures))
 
 
 @click.command()
@@ -166,8 +167,9 @@ def _name_place(row: dict[str, Any]) -> str:
 @click.option("--videos", default=6, show_default=True, type=click.IntRange(1), help="Videos for each of them.")
 def main(device: str, input_sizes: tuple[int, ...], counts: tuple[int, ...], videos: int) -> None:
     """Measure what the card brings."""
-    counts = counts or tuple(count for count in PROCESSES if count <= (os.cpu_count() or 1))
-    places, sizes = list_places(device), input_sizes or INPUT_SIZES
+    counts = counts or tuple(count for count in PROCESSES if count <= count_cores())
+    places = list_places(device)
+    backbones = {input_size: find_backbone(input_size) for input_size in input_sizes or INPUT_SIZES}
     clip = find_clip(height=HEIGHT, seconds=SECONDS)
     alone: list[dict[str, Any]] = []
     shared: list[dict[str, Any]] = []
@@ -177,15 +179,15 @@ def main(device: str, input_sizes: tuple[int, ...], counts: tuple[int, ...], vid
                 "face", "where", "faces/s", "in batches of", "video, s", "next, s", "features", "probabilities"
             )
         )
-        for input_size in sizes:
-            for row in measure_places(places, clip, input_size=input_size):
+        for backbone in backbones.values():
+            for place, row in measure_places(places, clip, backbone=backbone):
                 alone.append(row)
-                show_place(row)
+                show_place(place, row)
         click.echo("\n" + SHARE.format("face", "where", "processes", "videos/s", "s per video", "MB of card each"))
-        for input_size, place, count in product(sizes, places[:2], counts):
-            figures = share(place, clip, processes=count, videos=videos, backbone=find_backbone(input_size))
+        for input_size, place, count in product(backbones, places[:2], counts):
+            figures = share(place, clip, processes=count, videos=videos, backbone=backbones[input_size])
             shared.append({"input_size": input_size} | figures)
-            show_share(shared[-1])
+            show_share(place, shared[-1])
     finally:  # what was measured before something went wrong is worth keeping
         click.echo(f"\nFigures: {write_figures('card', card=name_card(device), alone=alone, shared=shared)}")
 

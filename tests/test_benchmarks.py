@@ -104,7 +104,7 @@ def test_processes_that_share_a_card_read_every_video_or_say_what_failed(tmp_pat
     from card import Place, share
     from clips import make_clip
 
-    place = Place("onnxruntime", "cpu", "fp32")
+    place = Place("onnxruntime", "fp32", "cpu")
     figures = share(
         place, make_clip(tmp_path / "clip.mp4", height=360, seconds=2), processes=2, videos=1, backbone=None
     )
