@@ -302,7 +302,7 @@ def _connect(ray: Any, address: str | None) -> None:
         )
     here = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
     terminate = signal.getsignal(signal.SIGTERM)
-    if is_alone := bool(address) and PATIENCE not in os.environ:
+    if is_impatient := bool(address) and PATIENCE not in os.environ:
         os.environ[PATIENCE] = "1"
     try:
         with silent_errors():  # Ray says aloud that it was told to be quiet
@@ -314,7 +314,7 @@ def _connect(ray: Any, address: str | None) -> None:
             "--head' and give the address that it names, with the same versions of Ray and Python everywhere."
         ) from error
     finally:
-        if is_alone:
+        if is_impatient:
             del os.environ[PATIENCE]
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminate)  # Ray's own would wait half a minute before it lets go
