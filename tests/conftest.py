@@ -60,6 +60,25 @@ def find_files(folder: Path) -> list[Path]:
     return [Path(place, name) for place, _, names in os.walk(folder) for name in names]
 
 
+def files_in(folder: Path) -> list[str]:
+    """Return the names of all files below a folder, hidden ones too: what was half written would be among them."""
+    return sorted(str(path.relative_to(folder)) for path in find_files(folder))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return what is in each file below a folder, hidden ones too."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in find_files(folder)}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out what is marked to need a graphics card where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+
+
 MakeVideo = Callable[..., Path]
 
 

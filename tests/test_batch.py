@@ -13,7 +13,7 @@ import fsspec
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import crew_of
+from conftest import crew_of, files_in
 
 from emo_affectnet.analysis import Analyst
 from emo_affectnet.batch import analyze
@@ -43,11 +43,6 @@ def touch(folder: Path, *names: str) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"x")
     return folder
-
-
-def files_in(folder: Path) -> list[str]:
-    """Every file below a folder, hidden ones too: what was half written would be among them."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
 
 
 def read_summary(folder: Path) -> pd.DataFrame:

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from conftest import ROOT, FakeDetector
+from conftest import ROOT, FakeDetector, files_in
 
 from emo_affectnet import recognizer as recognizer_module
 from emo_affectnet.cli import main, run
@@ -51,10 +51,6 @@ def execute(*arguments: object) -> subprocess.CompletedProcess[str]:
         encoding="utf-8",
         timeout=300,
     )
-
-
-def files_in(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
 
 
 # As a person would type it: one folder with everything in it

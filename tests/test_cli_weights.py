@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from weight_server import DATA, FIXTURES, SIZE, MakeEntry, WeightServer, files_in, script, state_dict, status
+from conftest import files_in
+from weight_server import DATA, FIXTURES, SIZE, MakeEntry, WeightServer, script, state_dict, status
 
 from emo_affectnet import weight_sets
 from emo_affectnet.catalogue import CATALOGUE, COLLECTIONS, Entry

@@ -18,8 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-from conftest import ROOT, MakeVideo, crew_of
+from conftest import ROOT, MakeVideo, contents, crew_of
 
 from emo_affectnet import batch, cluster
 from emo_affectnet.cluster import ACTOR_MEMORY, PATIENCE, TRIES, Cluster, Ledger, Reader, open_cluster, plan
@@ -324,10 +323,6 @@ def find_actors() -> list[int]:
     return found
 
 
-def read_files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # it warns of settings that it makes itself
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 def test_a_job_outlives_a_killed_process_and_a_lost_machine(machines: Any, carphone: Path, tmp_path: Path) -> None:
@@ -351,11 +346,10 @@ def test_a_job_outlives_a_killed_process_and_a_lost_machine(machines: Any, carph
     rows = batch.analyze([videos], save=there, options=options, crew=crew, on_outcome=disturb)
     assert sorted(told) == sorted(row.file for row in expected)
     assert [row.status for row in rows].count("ok") == CLIPS
-    assert read_files(there) == read_files(here)
+    assert contents(there) == contents(here)
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
 def test_actors_that_share_a_card_write_what_one_process_writes_there(carphone: Path, tmp_path: Path) -> None:
     videos, here, there = (tmp_path / name for name in ("videos", "here", "there"))
@@ -370,4 +364,4 @@ def test_actors_that_share_a_card_write_what_one_process_writes_there(carphone: 
     )
     assert crews[0]._actor["num_gpus"] < 1
     assert "on cuda" in crews[0].description
-    assert read_files(there) == read_files(here)
+    assert contents(there) == contents(here)

@@ -11,10 +11,7 @@ from emo_affectnet.recognizer import EmotionRecognizer
 from emo_affectnet.timeline import window_rows
 from emo_affectnet.weight_sets import resolve
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-]
+pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(scope="module")

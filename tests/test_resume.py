@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, MakeVideo, crew_of, find_files
+from conftest import ROOT, MakeVideo, contents, crew_of, find_files
 from video_files import make
 
 from emo_affectnet import batch
@@ -27,11 +27,6 @@ KILLS = 20
 CLIPS = 12
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, hidden ones too."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def command(videos: Path, save: Path, *options: str) -> list[str]:

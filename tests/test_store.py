@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from conftest import files_in
 from weight_server import (
     DATA,
     FIXTURES,
@@ -22,7 +23,6 @@ from weight_server import (
     WeightServer,
     claims,
     drops_after,
-    files_in,
     ignores_range,
     leads_to,
     page,

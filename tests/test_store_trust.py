@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from weight_server import DATA, FIXTURES, LFS, WEB_PAGE, MakeEntry, WeightServer, files_in, script, state_dict
+from conftest import files_in
+from weight_server import DATA, FIXTURES, LFS, WEB_PAGE, MakeEntry, WeightServer, script, state_dict
 
 from emo_affectnet import weights
 from emo_affectnet.errors import CorruptWeights, DownloadError, MissingWeights, UntrustedWeights, UsageError

@@ -238,7 +238,6 @@ def test_colour_faces_train_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_a_run_on_the_gpu_learns_and_its_checkpoint_goes_on_on_the_processor(tmp_path: Path) -> None:
     keywords = {"checkpoint": tmp_path / "backbone.checkpoint", "preprocessing": SMALL_INPUT, "config": TINY}
     assert fit_backbone(make_faces(16), make_faces(4), device="cuda", time_limit=0, **keywords) is None

@@ -237,7 +237,3 @@ def entry(make_entry: MakeEntry) -> Entry:
 
 
 FIXTURES = (place, server, make_entry, entry)  # a test module takes them as names of its own
-
-
-def files_in(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
