@@ -5,7 +5,7 @@ published files have it: `.pt` a state dict, `.pth` TorchScript, `.onnx` ONNX. A
 
 - State dict: the published names, float32.
 - TorchScript: as published. A backbone's `forward` gives logits (B, 7), its method `extract_features` features (B, 512)
-  before the ReLU; a head's `forward` gives probabilities (B, 7).
+  before the ReLU where there is one; a head's `forward` gives probabilities (B, 7).
 - ONNX, operator set 18, one file, float32, B free. Backbone: `input` (B, 3, S, S), as `normalize_crops` makes it, to
   `features` (B, 512) after the ReLU and `logits` (B, 7). Head: `windows` (B, 10, 512) to `probabilities` (B, 7). Its
   metadata hold the emotions, the licence and the preprocessing.
@@ -32,6 +32,7 @@ from .engines import Floats, Images, normalize_crops
 from .errors import UsageError, VideoError, WrongArchitecture
 from .faces import DETECTORS, crop
 from .files import whole_file
+from .mobilenet import Backbone, MobileNet
 from .models import LSTMHead, ResNet50
 from .networks import export_arrays, load_backbone, load_classifier, load_head, read_backbone, read_head
 from .onnx_graph import build_backbone, build_head
@@ -79,7 +80,7 @@ class _Source:
     path: Path
     kind: str
     format: str
-    network: ResNet50 | LSTMHead  # with its weights
+    network: Backbone | LSTMHead  # with its weights
     run: Run  # the file's own computation
     record: dict[str, Any]  # the fields of its record that hold for any format of it
     preprocessing: Preprocessing  # of a backbone
@@ -167,11 +168,11 @@ def _open_source(path: Path, *, name: str) -> _Source:
         )
     preprocessing = record.preprocessing if record and record.preprocessing else PUBLISHED_PREPROCESSING
     kind, network, compute = _open_as_either(path, input_size=preprocessing.input_size)
-    about = _describe(record, kind=kind, name=name, source=path)
+    about = _describe(record, network=network, name=name, source=path)
     return _Source(path, kind, sniff_format(path), network, _in_numpy(compute), about, preprocessing)
 
 
-def _open_as_either(path: Path, *, input_size: int) -> tuple[str, ResNet50 | LSTMHead, Compute]:
+def _open_as_either(path: Path, *, input_size: int) -> tuple[str, Backbone | LSTMHead, Compute]:
     """Return what a file is, "backbone" or "head", the network with its weights, and its own computation."""
     try:
         return "backbone", *_open_backbone(path, input_size=input_size)
@@ -183,7 +184,7 @@ def _open_as_either(path: Path, *, input_size: int) -> tuple[str, ResNet50 | LST
             raise WrongArchitecture(sentence) from error
 
 
-def _open_backbone(path: Path, *, input_size: int) -> tuple[ResNet50, Compute]:
+def _open_backbone(path: Path, *, input_size: int) -> tuple[Backbone, Compute]:
     network = read_backbone(path)
     if sniff_format(path) == "TorchScript":
         features, classify = load_backbone(path, input_size=input_size), load_classifier(path)
@@ -191,7 +192,7 @@ def _open_backbone(path: Path, *, input_size: int) -> tuple[ResNet50, Compute]:
     return network, lambda x: _classify(network, network.features(x))
 
 
-def _classify(network: ResNet50, features: Tensor) -> tuple[Tensor, Tensor]:
+def _classify(network: Backbone, features: Tensor) -> tuple[Tensor, Tensor]:
     return features, torch.softmax(network.fc2(features), dim=1)
 
 
@@ -209,14 +210,16 @@ def _in_numpy(compute: Compute) -> Run:
     return run
 
 
-def _describe(record: WeightFile | None, *, kind: str, name: str, source: Path) -> dict[str, Any]:
+def _describe(record: WeightFile | None, *, network: Backbone | LSTMHead, name: str, source: Path) -> dict[str, Any]:
     """Return the fields of a record that hold for a file and for whatever it is converted to."""
+    kind = "head" if isinstance(network, LSTMHead) else "backbone"
     if record:
         known = {field.name: getattr(record, field.name) for field in fields(record) if field.name not in MEASURED}
         return known | {"kind": kind, "converted_from": record.converted_from or record.sha256}
-    preprocessing = PUBLISHED_PREPROCESSING if kind == "backbone" else None
+    preprocessing, own = (PUBLISHED_PREPROCESSING, type(network).__name__) if kind == "backbone" else (None, None)
     about = {"name": name, "kind": kind, "license": f"unknown: converted from {source.name}"}
-    return about | {"trained_on": (), "preprocessing": preprocessing, "converted_from": hash_file(source)}
+    about |= {"network": own, "trained_on": (), "preprocessing": preprocessing}
+    return about | {"converted_from": hash_file(source)}
 
 
 def _draw_inputs(source: _Source) -> Iterator[Floats]:
@@ -276,8 +279,8 @@ def _run_state_dict(source: _Source, path: Path) -> Run:
     return _in_numpy((_open_head(path) if is_head else _open_backbone(path, input_size=0))[1])
 
 
-class _Published(ResNet50):
-    """The backbone with the method of the published TorchScript files."""
+class _PublishedResNet50(ResNet50):
+    """The study's backbone with the method of the published TorchScript files."""
 
     def extract_features(self, x: Tensor) -> Tensor:
         """Return features (B, 512) before the ReLU."""
@@ -287,6 +290,14 @@ class _Published(ResNet50):
         return caught[0]
 
 
+class _PublishedMobileNet(MobileNet):
+    """The same of a MobileNet, whose features have no ReLU of their own."""
+
+    def extract_features(self, x: Tensor) -> Tensor:
+        """Return features (B, 512)."""
+        return self.features(x)
+
+
 def _write_script(source: _Source, path: Path) -> None:
     with _quiet(), path.open("wb") as file:
         script = torch.jit.script(source.network) if source.kind == "head" else _trace_backbone(source)
@@ -294,7 +305,7 @@ def _write_script(source: _Source, path: Path) -> None:
 
 
 def _trace_backbone(source: _Source) -> torch.jit.ScriptModule:
-    network = _Published().eval()
+    network = (_PublishedMobileNet if isinstance(source.network, MobileNet) else _PublishedResNet50)().eval()
     network.load_state_dict(source.network.state_dict())
     x = _draw_example(source)
     methods = {"forward": x, "extract_features": x}

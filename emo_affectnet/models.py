@@ -1,7 +1,8 @@
-"""The whole network on one page: the ResNet50 backbone and the LSTM head, as published.
+"""The study's network on one page: the ResNet50 backbone and the LSTM head, as published.
 
 In goes a normalised face crop, float32 (B, 3, S, S); out come 512 features per face, and from windows of ten of them
-seven probabilities. Attribute names are the keys of the published state dicts and must stay as they are.
+seven probabilities. Attribute names are the keys of the published state dicts and must stay as they are. `mobilenet`
+has the second backbone; its features feed heads of the same kind.
 
 Where this differs from the usual ResNet50 (torchvision), and why it matters:
 
@@ -39,7 +40,7 @@ class Conv2dSame(nn.Conv2d):
         ]
         top, left = pads[0] // 2, pads[1] // 2
         x = F.pad(x, (left, pads[1] - left, top, pads[0] - top))
-        return F.conv2d(x, self.weight, self.bias, self.stride)
+        return F.conv2d(x, self.weight, self.bias, self.stride, groups=self.groups)
 
 
 class Bottleneck(nn.Module):

@@ -17,12 +17,13 @@ from .errors import CorruptWeights, WrongArchitecture
 from .keras_files import read_backbone_arrays, read_head_arrays
 from .store import check_trust
 from .timeline import WINDOW
-from .weights import FEATURES, PUBLISHED_PREPROCESSING, sniff_format
+from .weights import FEATURES, NETWORKS, PUBLISHED_PREPROCESSING, read_record, sniff_format
 
 if TYPE_CHECKING:
     import torch
 
-    from .models import LSTMHead, ResNet50
+    from .mobilenet import Backbone
+    from .models import LSTMHead
 
     TensorFunction = Callable[[torch.Tensor], torch.Tensor]
 
@@ -61,9 +62,11 @@ def _read_state_dict(path: Path) -> "dict[str, torch.Tensor]":
     return state
 
 
+_MOBILE_TENSOR = "layers.0.convolution.weight"  # the first of a MobileNet
 _OTHER_NETWORKS = {  # a tensor's name: whose it is
     "lstm1.weight_ih_l0": "a head",
     "fc1.weight": "a backbone",
+    _MOBILE_TENSOR: "a backbone, a MobileNet,",
     "bn1.weight": "torchvision's ResNet, which has its strides and padding elsewhere and would give other numbers,",
 }
 
@@ -85,18 +88,17 @@ def _read_state(path: Path, *, kind: str) -> "dict[str, torch.Tensor]":
     return _read_script(path, device="cpu").state_dict() if file_format == "TorchScript" else _read_state_dict(path)
 
 
-def _fill(network: "torch.nn.Module", path: Path, *, kind: str) -> None:
-    """Load a file strictly, in float32, or say what else it is."""
-    state = _read_state(path, kind=kind)
+def _fill(network: "torch.nn.Module", state: "dict[str, torch.Tensor]", path: Path, *, kind: str) -> None:
+    """Load the tensors of a file strictly, in float32, or say what else it is."""
     expected = network.state_dict()
     wrong = [name for name in expected if name not in state or state[name].shape != expected[name].shape]
     surplus = [name for name in state if name not in expected]
     if wrong or surplus:
         came = next((what for key, what in _OTHER_NETWORKS.items() if key in state), "another network")
         raise WrongArchitecture(
-            f"{path} should be the state dict of a {kind} with {len(expected)} tensors, but it is {came} with "
+            f"{path} should be the state dict of {kind} with {len(expected)} tensors, but it is {came} with "
             f"{len(state)}; {len(wrong)} are missing or of another shape, {len(surplus)} are unknown "
-            f"(first: {(wrong + surplus)[0]}). Give a {kind} here."
+            f"(first: {(wrong + surplus)[0]}). Give {kind} here."
         )
     _refuse_untrained(state, path)
     network.load_state_dict(state)
@@ -132,16 +134,20 @@ def _read_script(path: Path, *, device: str) -> "torch.jit.ScriptModule":
     return script
 
 
-def read_backbone(path: Path) -> "ResNet50":
+def read_backbone(path: Path) -> "Backbone":
     """Return the backbone, in float32 and evaluation mode, filled from any kind of file.
+
+    The file's record names the network; without a record the names of the tensors do.
 
     Raises:
         WeightsError: the file is damaged, or another network's.
     """
-    from .models import ResNet50
+    from .mobilenet import BACKBONES
 
-    network = ResNet50()
-    _fill(network, path, kind="backbone")
+    record, state = read_record(path), _read_state(path, kind="backbone")
+    name = (record.network if record else "MobileNet" if _MOBILE_TENSOR in state else None) or NETWORKS[0]
+    network = BACKBONES[name]()
+    _fill(network, state, path, kind=f"a backbone, a {name} as its record says," if record else "a backbone")
     return network
 
 
@@ -154,7 +160,7 @@ def read_head(path: Path) -> "LSTMHead":
     from .models import LSTMHead
 
     head = LSTMHead()
-    _fill(head, path, kind="head")
+    _fill(head, _read_state(path, kind="head"), path, kind="a head")
     return head
 
 
@@ -229,18 +235,20 @@ def _find_features(script: "torch.jit.ScriptModule", path: Path, *, x: "torch.Te
 def _refuse_lookalike(
     script: "torch.jit.ScriptModule", extract: "TensorFunction", path: Path, *, input_size: int
 ) -> None:
-    """Refuse TorchScript that holds the published tensors and computes something else with them.
+    """Refuse TorchScript that holds the tensors of a backbone and computes something else with them.
 
-    Copies of the class with another padding, stride or epsilon load without an error; this one input tells them apart.
+    Copies of its class with another padding, stride or epsilon load without an error; this one input tells them apart.
     """
     import torch
 
-    from .models import ResNet50
+    from .mobilenet import BACKBONES
 
-    network, state = ResNet50().eval(), script.state_dict()
-    if state.keys() != network.state_dict().keys():
+    state = script.state_dict()
+    network = next((own for kind in BACKBONES.values() if (own := kind()).state_dict().keys() == state.keys()), None)
+    if network is None:
         return  # a class of its own, with no reference to hold it to
     network.load_state_dict(state)
+    network.eval()
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, 3, input_size, input_size, generator=generator) * 50  # grey levels around the mean
     with torch.inference_mode():
@@ -248,9 +256,9 @@ def _refuse_lookalike(
         difference = (torch.relu(extract(x.to(next(iter(state.values())).device))).cpu() - features).abs().max()
     if difference > LOOKALIKE * features.max():
         raise WrongArchitecture(
-            f"{path} should compute what the published network computes from its tensors, but its features differ by "
-            f"{difference / features.max():.1%}: its class has another padding, stride or epsilon. Save its state dict "
-            "and give that."
+            f"{path} should compute what the {type(network).__name__} here computes from its tensors, but its features "
+            f"differ by {difference / features.max():.1%}: its class has another padding, stride or epsilon. Save its "
+            "state dict and give that."
         )
 
 

@@ -1,7 +1,7 @@
-"""The network as ONNX graphs, for engines other than PyTorch: `models` once more, node by node.
+"""The networks as ONNX graphs, for engines other than PyTorch: `models` and `mobilenet` once more, node by node.
 
 In go the tensors of a state dict, out comes a model of operator set 18. Batch norms are folded into their convolutions,
-in float64. Source of the layout: `models`, which says where it differs from the usual ResNet50.
+in float64. Source of the layout: these two modules, which say where they differ from the usual ones.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +23,8 @@ OPSET = 18
 IR_VERSION = 8  # the oldest that carries this operator set; every runtime of today reads it
 BLOCKS = (3, 4, 6, 3)  # bottlenecks of layer1 to layer4; all but the first begin with stride 2
 STEM = "conv_layer_s2_same"
+MOBILE_STEM = "layers.0.convolution.weight"
+MOBILE_STRIDES = (2, 1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1)  # of the stem, and of the depthwise convolution of each pair
 GATES = (0, 3, 1, 2)  # PyTorch's input, forget, cell, output in ONNX's order: input, output, forget, cell
 
 
@@ -42,9 +44,17 @@ class _Graph:
         return name
 
     def convolve(
-        self, x: str, state: State, *, weight: str, norm: str, stride: int = 1, pads: Sequence[int] = (0, 0, 0, 0)
+        self,
+        x: str,
+        state: State,
+        *,
+        weight: str,
+        norm: str,
+        stride: int = 1,
+        pads: Sequence[int] = (0, 0, 0, 0),
+        group: int = 1,
     ) -> str:
-        """Add a convolution with the batch norm behind it folded in."""
+        """Add a convolution, of `group` groups, with the batch norm behind it folded in."""
         gamma, beta, mean, variance = (
             state[f"{norm}.{part}"].astype(np.float64) for part in ("weight", "bias", "running_mean", "running_var")
         )
@@ -56,7 +66,8 @@ class _Graph:
             self.store(f"{weight}.bias", (beta - mean * scale).astype(np.float32)),
         ]
         side = kernel.shape[-1]
-        return self.add("Conv", inputs, weight, kernel_shape=[side] * 2, strides=[stride] * 2, pads=list(pads))
+        sides = {"kernel_shape": [side] * 2, "strides": [stride] * 2, "pads": list(pads)}
+        return self.add("Conv", inputs, weight, **sides, group=group)
 
     def connect(self, x: str, state: State, layer: str, output: str) -> str:
         """Add a fully connected layer: x (B, I) to (B, O)."""
@@ -79,8 +90,42 @@ class _Graph:
 def build_backbone(state: State, *, input_size: int) -> onnx.ModelProto:
     """Return a backbone's model: `input` (B, 3, S, S) to `features` (B, 512) after the ReLU and `logits` (B, 7)."""
     graph = _Graph()
-    surplus = max((-(-input_size // 2) - 1) * 2 + 7 - input_size, 0)  # px of SAME padding, an odd one behind
-    pads = [surplus // 2] * 2 + [surplus - surplus // 2] * 2
+    add = _add_mobilenet if MOBILE_STEM in state else _add_resnet
+    add(graph, state, input_size=input_size)
+    graph.connect("features", state, "fc2", "logits")
+    inputs = {"input": ("batch", 3, input_size, input_size)}
+    return graph.build("backbone", inputs, {"features": ("batch", FEATURES), "logits": ("batch", len(Emotion))})
+
+
+def _pad_same(size: int, *, kernel: int, stride: int) -> list[int]:
+    """Return the px of TensorFlow's SAME padding: top, left, bottom, right; an odd one goes behind."""
+    surplus = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return [surplus // 2] * 2 + [surplus - surplus // 2] * 2
+
+
+def _add_mobilenet(graph: _Graph, state: State, *, input_size: int) -> None:
+    """Add MobileNet up to `features`: the stem, then depthwise and pointwise convolutions in turn."""
+    limits = [graph.store(name, np.array(value, np.float32)) for name, value in (("zero", 0), ("six", 6))]
+
+    def convolve(x: str, layer: int, **options: Any) -> str:
+        name = f"layers.{layer}"
+        y = graph.convolve(x, state, weight=f"{name}.convolution", norm=f"{name}.batch_norm", **options)
+        return graph.add("Clip", [y, *limits], f"{name}.relu6")
+
+    x, size = "input", input_size
+    for pair, stride in enumerate(MOBILE_STRIDES):
+        layer = max(2 * pair - 1, 0)
+        channels = state[f"layers.{layer}.convolution.weight"].shape[0]
+        pads = _pad_same(size, kernel=3, stride=stride)
+        x = convolve(x, layer, stride=stride, pads=pads, group=channels if pair else 1)
+        size = -(-size // stride)
+        x = convolve(x, layer + 1) if pair else x
+    graph.add("Flatten", [graph.add("GlobalAveragePool", [x], "pool")], "features")
+
+
+def _add_resnet(graph: _Graph, state: State, *, input_size: int) -> None:
+    """Add ResNet50 up to `features`."""
+    pads = _pad_same(input_size, kernel=7, stride=2)
     x = graph.convolve("input", state, weight=STEM, norm="batch_norm1", stride=2, pads=pads)
     x = graph.add("Relu", [x], "stem")
     x = graph.add("MaxPool", [x], "stem.pool", kernel_shape=[3, 3], strides=[2, 2])
@@ -91,9 +136,6 @@ def build_backbone(state: State, *, input_size: int) -> onnx.ModelProto:
     x = graph.add("Flatten", [x], "pool.flat")
     x = graph.connect(x, state, "fc1", "fc1")
     graph.add("Relu", [x], "features")
-    graph.connect("features", state, "fc2", "logits")
-    inputs = {"input": ("batch", 3, input_size, input_size)}
-    return graph.build("backbone", inputs, {"features": ("batch", FEATURES), "logits": ("batch", len(Emotion))})
 
 
 def _add_block(graph: _Graph, x: str, state: State, name: str, *, stride: int) -> str:

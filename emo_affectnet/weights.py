@@ -22,8 +22,9 @@ CORPUS_NAMES = ("Aff-Wild2", "CREMA-D", "IEMOCAP", "RAMAS", "RAVDESS", "SAVEE")
 ENSEMBLE = "ensemble"  # the mean over all heads
 AVERAGE = "average"  # no head: single faces, averaged over time
 HEAD_NAMES = (*CORPUS_NAMES, ENSEMBLE, AVERAGE)
-FEATURES = 512  # of a face, by the study's backbone; what its heads read
-BATCH_NORM_EPSILON = 1e-3  # of every batch norm in the backbone: Keras' default; PyTorch's is 1e-5
+FEATURES = 512  # of a face, by either backbone; what heads read
+NETWORKS = ("ResNet50", "MobileNet")  # the backbones; a record that names none is of the first
+BATCH_NORM_EPSILON = 1e-3  # of every batch norm in the backbones: Keras' default; PyTorch's is 1e-5
 CHANNELS = ("RGB", "BGR", "grey")  # grey: luma, three times
 INTERPOLATIONS = ("area", "nearest", "linear")
 UNSCALED = (1.0, 1.0, 1.0)
@@ -83,9 +84,10 @@ class WeightFile:
     license: str
     trained_on: tuple[str, ...]
     held_out: str | None = None  # the corpus a head never saw
+    network: str | None = None  # of a backbone: one of NETWORKS; None: the first
     preprocessing: Preprocessing | None = None  # of a backbone
     converted_from: str | None = None  # SHA-256 of the file it was first made from
-    backbone_sha256: str | None = None  # whose features a head was trained on
+    backbone_sha256: str | tuple[str, ...] | None = None  # of those whose features a head was trained on
     temperature: float | None = None  # that was folded into a backbone's last layer, after ...
     logit_adjustment: float | None = None  # ... this share of the training prior was taken out of its logits
     policies: dict[str, str] | None = None  # how open choices in its corpora were made, by <corpus>.<policy>
@@ -93,10 +95,20 @@ class WeightFile:
     def __post_init__(self) -> None:
         if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
             raise ValueError(f"A SHA-256 has 64 hexadecimal digits, not {self.sha256!r}.")
+        if self.network not in (None, *NETWORKS):
+            raise ValueError(f"network must be one of {', '.join(NETWORKS)}, not {self.network!r}")
         object.__setattr__(self, "trained_on", tuple(self.trained_on))
+        if isinstance(self.backbone_sha256, list):  # as JSON has them
+            object.__setattr__(self, "backbone_sha256", tuple(self.backbone_sha256))
         for words in (self.name, self.kind, self.filename, self.license, *self.trained_on):
             if not isinstance(words, str):
                 raise ValueError(f"names, kind, license and corpora are words, not {words!r}")
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """The SHA-256 of every backbone whose features a head was trained on; none if that is not known."""
+        hashes = self.backbone_sha256
+        return (hashes,) if isinstance(hashes, str) else hashes or ()
 
 
 def bundled_folder() -> Path:
@@ -117,11 +129,6 @@ def bundled_hashes() -> set[str]:
     """Return the SHA-256 of every bundled file."""
     records = (read_record(path) for path in bundled_folder().glob("*.pt"))
     return {record.sha256 for record in records if record}
-
-
-def bundled_thresholds() -> Path:
-    """Return what an adaptive analysis goes by with the bundled weights."""
-    return bundled_folder() / "adaptive.json"
 
 
 def hash_file(path: Path) -> str:

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from emo_affectnet.emotions import Emotion
+from emo_affectnet.mobilenet import MobileNet
 from emo_affectnet.models import Conv2dSame, ResNet50, _batch_norm, _layer
 from emo_affectnet.weights import FEATURES
 
@@ -32,3 +33,18 @@ class NarrowBackbone(ResNet50):
         self.layer4 = _layer(128, 64, blocks=3, stride=2)
         self.fc1 = nn.Linear(256, FEATURES)
         self.fc2 = nn.Linear(FEATURES, len(Emotion))
+
+
+def random_mobilenet(seed: int = 0) -> MobileNet:
+    """Return a MobileNet with random weights and batch norm statistics, whose features differ from face to face."""
+    torch.manual_seed(seed)
+    network = MobileNet()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.8, 1.6)
+            nn.init.normal_(module.bias, std=0.3)
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.3, 0.6)
+    return network.eval()

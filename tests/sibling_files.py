@@ -115,10 +115,10 @@ def save_onnx(path: Path, model: onnx.ModelProto) -> Path:
 
 def random_mobilenet(seed: int = 0, **options: Any) -> torch.nn.Module:
     """Return our MobileNet with random weights and batch norm statistics, as a trained one has."""
-    from emo_affectnet.zoo.mobilenet import MobileNet
+    from emo_affectnet.zoo.mobilenet import SiblingMobileNet
 
     torch.manual_seed(seed)
-    network = MobileNet(**options).eval()
+    network = SiblingMobileNet(**options).eval()
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.8, 1.6)

@@ -18,7 +18,7 @@ from ..weights import FEATURES
 from .contract import Floats, Images, StudyEngine, normalize_crops, softmax, split, split_windows
 from .devices import choose_cpu
 from .graphs import find_backbone, find_heads, read_last_layer
-from .quantize import OnProgress
+from .quantize import DISABLED_OPTIMIZERS, OnProgress
 
 Run = Callable[[Floats], list[Floats]]  # the network's input to its outputs
 
@@ -125,8 +125,7 @@ def _open_session(graph: Path, *, threads: int) -> Run:
             str(graph),
             options,
             providers=["CPUExecutionProvider"],
-            # It would move the step to 8 bits before the stem's pooling, for which there is no fast code in 8 bits.
-            disabled_optimizers=["QDQPropagationTransformer"],
+            disabled_optimizers=list(DISABLED_OPTIMIZERS),
         )
     except Exception as error:  # its errors have no common base
         raise _damaged(graph) from error

@@ -22,7 +22,7 @@ class KerasEngine(StudyEngine):
 
     Raises:
         EngineUnavailable: TensorFlow is not installed.
-        UsageError: another device than the CPU is named.
+        UsageError: another device than the CPU is named, or the backbone is a MobileNet.
     """
 
     name = "tensorflow"
@@ -82,10 +82,22 @@ def open_keras_backbone(path: Path, *, input_size: int) -> Any:
 
     Raises:
         EngineUnavailable: TensorFlow is not installed.
+        UsageError: the file holds a MobileNet.
         WeightsError: the file is damaged, or another network's.
     """
     graph = _import_graph()
-    return _fill_graph(graph.build_backbone(input_size), path, read=read_backbone, fill=graph.fill_backbone)
+    return _fill_graph(graph.build_backbone(input_size), path, read=_read_resnet, fill=graph.fill_backbone)
+
+
+def _read_resnet(path: Path) -> Any:
+    from ..mobilenet import MobileNet
+
+    network = read_backbone(path)
+    if isinstance(network, MobileNet):
+        raise UsageError(
+            f"The engine tensorflow runs the study's ResNet50 only, but {path} is a MobileNet; choose another engine."
+        )
+    return network
 
 
 def _open_keras_head(path: Path) -> Any:

@@ -1,11 +1,11 @@
 """MobileNet v1 as Keras builds it, for the one sibling that was published as a Keras file: `mobilenet_7.h5`.
 
 In go RGB grey levels less the means, float32 (N, 3, 224, 224); features are the 1,024 after the global pooling, scores
-the seven logits before the softmax, over a hidden layer of 256. Facts here: Keras' names and shapes of the layers
-(Howard et al., 2017), the epsilon 1e-3 of its batch norms, and ReLU at 6. Two things differ between Keras' versions and
-no weight shows them, so they are looked up in the file's own description of the model: whether a stride of 2 pads all
-sides or, as in TensorFlow, right and bottom only; and the hidden layer's activation. A file without a description is
-taken for the newer padding and a ReLU, as the authors' training code has it.
+the seven logits before the softmax, over a hidden layer of 256. The convolutions are those of our own MobileNet; Keras'
+names of their weights stand here. Two things differ between Keras' versions and no weight shows them, so they are
+looked up in the file's own description of the model: whether a stride of 2 pads all sides or, as in TensorFlow, right
+and bottom only; and the hidden layer's activation. A file without a description is taken for the newer padding and a
+ReLU, as the authors' training code has it.
 """
 
 import re
@@ -19,51 +19,23 @@ from torch.nn import functional as F
 
 from ..errors import WrongArchitecture
 from ..keras_files import read_layers
+from ..mobilenet import PAIRS, make_layers, name_layers
 
 Floats = npt.NDArray[np.float32]
 
-STEM = 32  # channels
-BLOCKS = (  # channels, stride of each pair of a depthwise and a pointwise convolution
-    (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1)
-)  # fmt: skip
 FEATURES, HIDDEN, EMOTIONS = 1024, 256, 7
 DENSES = {"feats": (FEATURES, HIDDEN), "emotion_preds": (HIDDEN, EMOTIONS)}  # Keras' name: inputs, outputs
-BATCH_NORM_EPSILON = 1e-3
-RIGHT_AND_BOTTOM, ALL_SIDES = (0, 1, 0, 1), (1, 1, 1, 1)  # px: left, right, top, bottom
-_PADDINGS = {b"[[0, 1], [0, 1]]": RIGHT_AND_BOTTOM, b"[[1, 1], [1, 1]]": ALL_SIDES}  # in Keras: rows, columns
+_PADDINGS = {b"[[0, 1], [0, 1]]": False, b"[[1, 1], [1, 1]]": True}  # rows, columns: are all sides padded alike?
 _ACTIVATIONS = {b"relu": True, b"linear": False}  # is it a ReLU?
 
 
-class Convolution(nn.Module):
-    """A convolution without bias, its batch norm, and a ReLU at 6; depthwise ones have a kernel for each channel."""
-
-    def __init__(
-        self, inputs: int, outputs: int, *, kernel: int, padding: tuple[int, ...], stride: int = 1, groups: int = 1
-    ) -> None:
-        super().__init__()
-        self.padding = padding
-        self.convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, groups=groups, bias=False)
-        self.batch_norm = nn.BatchNorm2d(outputs, eps=BATCH_NORM_EPSILON)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (N, outputs, H / stride, W / stride) of (N, inputs, H, W)."""
-        return F.relu6(self.batch_norm(self.convolution(F.pad(x, self.padding))))
-
-
-class MobileNet(nn.Module):
+class SiblingMobileNet(nn.Module):
     """The network: `features` up to the global pooling, `classify` from there to the logits."""
 
-    def __init__(self, *, padding: tuple[int, ...] = RIGHT_AND_BOTTOM, is_hidden_relu: bool = True) -> None:
+    def __init__(self, *, pads_evenly: bool = False, is_hidden_relu: bool = True) -> None:
         super().__init__()
-        self.layers = nn.ModuleDict({"conv1": Convolution(3, STEM, kernel=3, stride=2, padding=padding)})
-        inputs = STEM
-        for number, (outputs, stride) in enumerate(BLOCKS, start=1):
-            sides = padding if stride == 2 else ALL_SIDES
-            self.layers[f"conv_dw_{number}"] = Convolution(
-                inputs, inputs, kernel=3, stride=stride, groups=inputs, padding=sides
-            )
-            self.layers[f"conv_pw_{number}"] = Convolution(inputs, outputs, kernel=1, padding=(0, 0, 0, 0))
-            inputs = outputs
+        layers = make_layers(PAIRS, pads_evenly=pads_evenly)
+        self.layers = nn.ModuleDict(dict(zip(name_layers(len(PAIRS)), layers, strict=True)))
         self.denses = nn.ModuleDict({name: nn.Linear(*widths) for name, widths in DENSES.items()})
         self.is_hidden_relu = is_hidden_relu
 
@@ -104,7 +76,7 @@ class KerasMobileNet:
         return logits
 
 
-def read_mobilenet(path: Path) -> MobileNet:
+def read_mobilenet(path: Path) -> SiblingMobileNet:
     """Return the network, in evaluation mode, filled from a Keras file.
 
     Raises:
@@ -112,15 +84,15 @@ def read_mobilenet(path: Path) -> MobileNet:
         WrongArchitecture: it is no Keras file, or another network's.
     """
     arrays = read_layers(path)
-    padding, is_hidden_relu = _read_description(path)
-    network = MobileNet(padding=padding, is_hidden_relu=is_hidden_relu).eval()
+    pads_evenly, is_hidden_relu = _read_description(path)
+    network = SiblingMobileNet(pads_evenly=pads_evenly, is_hidden_relu=is_hidden_relu).eval()
     state = _name_tensors(path, arrays, network)
     network.load_state_dict(state, strict=False)  # all but the counters of the batch norms
     return network
 
 
-def _read_description(path: Path) -> tuple[tuple[int, ...], bool]:
-    """Return the padding at a stride of 2, and whether the hidden layer has a ReLU.
+def _read_description(path: Path) -> tuple[bool, bool]:
+    """Return whether a stride of 2 pads all sides alike, and whether the hidden layer has a ReLU.
 
     The description lies in the file as plain text; it is searched for these two words and never built from.
     """
@@ -137,7 +109,7 @@ def _read_description(path: Path) -> tuple[tuple[int, ...], bool]:
     return _PADDINGS[paddings.pop()], _ACTIVATIONS[activation]
 
 
-def _name_tensors(path: Path, arrays: dict[str, tuple[Floats, ...]], network: MobileNet) -> dict[str, Tensor]:
+def _name_tensors(path: Path, arrays: dict[str, tuple[Floats, ...]], network: SiblingMobileNet) -> dict[str, Tensor]:
     """Return a Keras file's arrays under PyTorch's names and in its axes, if it has those of the network only."""
     sources = _list_sources()
     _check_shapes(path, arrays, network, sources)
@@ -157,9 +129,8 @@ def _turn(array: Floats, name: str) -> Floats:
 
 def _list_sources() -> dict[str, tuple[str, ...]]:
     """Return PyTorch's names of the weights of each Keras layer, in Keras' order."""
-    pairs = (f"conv_{kind}_{number}" for number in range(1, len(BLOCKS) + 1) for kind in ("dw", "pw"))
     sources: dict[str, tuple[str, ...]] = {}
-    for name in ("conv1", *pairs):
+    for name in name_layers(len(PAIRS)):
         place = f"layers.{name}"
         sources[name] = (f"{place}.convolution.weight",)
         parts = ("weight", "bias", "running_mean", "running_var")
@@ -168,7 +139,7 @@ def _list_sources() -> dict[str, tuple[str, ...]]:
 
 
 def _check_shapes(
-    path: Path, arrays: dict[str, tuple[Floats, ...]], network: MobileNet, sources: dict[str, tuple[str, ...]]
+    path: Path, arrays: dict[str, tuple[Floats, ...]], network: SiblingMobileNet, sources: dict[str, tuple[str, ...]]
 ) -> None:
     expected = network.state_dict()
 
