@@ -16,6 +16,7 @@ import click
 from .cli_terminal import PATH, add_options, print_table
 from .errors import UsageError
 from .weight_sets import resolve_backbone
+from .weights import NETWORKS
 
 if TYPE_CHECKING:
     from .training.corpora.clip import Problem, Scan
@@ -199,8 +200,11 @@ def train() -> None:
 @click.option("--policy", "policies", multiple=True, metavar="NAME=CHOICE", help="How to read what is open.")
 @click.option("--save", type=PATH, default=Path("weights/mine"), show_default=True, help="Folder for the weights.")
 @click.option(
-    "--start", type=PATH, help="Backbone to begin with, such as the published one.  [default: random weights]"
+    "--start",
+    type=PATH,
+    help="Backbone to begin with, such as the published one, or faceres.json.  [default: random weights]",
 )
+@click.option("--network", type=click.Choice(NETWORKS), default=NETWORKS[0], show_default=True, help="The backbone.")
 @click.option("--passes", type=click.IntRange(min=1), default=18, show_default=True, help="Passes over the faces.")
 @click.option("--learning-rate", type=float, default=1e-3, show_default=True, help="At the peak of its one cycle.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random draw.")

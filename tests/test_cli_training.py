@@ -13,6 +13,7 @@ from test_cli import invoke
 
 from emo_affectnet.cli import main
 from emo_affectnet.emotions import Emotion
+from emo_affectnet.mobilenet import BACKBONES
 from emo_affectnet.training.corpora import FERPLUS_COLUMNS
 from emo_affectnet.training.fit import FitConfig
 from emo_affectnet.training.heads import HeadConfig
@@ -36,7 +37,7 @@ def faces(tmp_path: Path) -> Path:
 
 
 def test_train_backbone_stops_in_time_and_goes_on(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emo_affectnet.training.fit.ResNet50", NarrowBackbone)  # which is quick
+    monkeypatch.setitem(BACKBONES, "ResNet50", NarrowBackbone)  # which is quick
     command = ("train", "backbone", faces, "--save", tmp_path / "mine", "--passes", 2, "--device", "cpu")
     stopped = invoke(main, *command, "--time-limit", 0)
     assert stopped.exit_code == 0

@@ -46,7 +46,7 @@ def make_faces(count: int, *, seed: int = 0) -> FaceImages:
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the loop train a small network: what it does is the same with any."""
-    monkeypatch.setattr(module, "ResNet50", NarrowBackbone)
+    monkeypatch.setitem(module.BACKBONES, "ResNet50", NarrowBackbone)
 
 
 def fit(folder: Path, *, config: FitConfig = TINY, time_limit: float = math.inf) -> dict[str, torch.Tensor] | None:

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]  # scipy has no types
 from scipy.special import log_softmax  # type: ignore[import-untyped]
 
-from ..models import ResNet50
+from ..mobilenet import Backbone
 from ..timeline import Doubles, Floats, Integers
 from .metrics import uar, war
 
@@ -48,7 +48,7 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
     return float(np.exp(found.x))
 
 
-def calibrate(model: ResNet50, logits: Floats, labels: Integers, *, prior: Doubles) -> Calibration:
+def calibrate(model: Backbone, logits: Floats, labels: Integers, *, prior: Doubles) -> Calibration:
     """Fold into the model's last layer what its own logits (N, 7) on labelled faces ask for; return what it was.
 
     `prior` (7,) is how often each emotion was drawn in training; an emotion that never was stays as it is.

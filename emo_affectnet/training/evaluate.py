@@ -131,15 +131,17 @@ def score_with_baselines(
     ]
 
 
-def evaluate_loco(corpora: Mapping[str, CorpusFeatures], *, heads: Path, backbone: Path) -> EvaluationResult:
-    """Score each head of a folder, <corpus>.pt, on the corpus that it is named after and never saw.
+def evaluate_loco(
+    corpora: Mapping[str, CorpusFeatures], *, find_head: Callable[[str], Path], backbone: Path
+) -> EvaluationResult:
+    """Score the head that `find_head` gives for each corpus on the corpus that it is named after and never saw.
 
     Raises:
         MissingWeights: there is no head for a corpus.
         UsageError: a head's record says that it was trained on the corpus it would be scored on.
     """
     classifier = read_classifier(backbone)
-    files = {name: heads / f"{name}.pt" for name in corpora}
+    files = {name: find_head(name) for name in corpora}
     results = []
     for name, corpus in corpora.items():
         _refuse_seen(verify(files[name]), corpus)

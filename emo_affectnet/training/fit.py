@@ -26,13 +26,13 @@ from ..engines import choose_device, normalize_crops
 from ..errors import UsageError
 from ..faces import crop
 from ..files import whole_file
-from ..models import ResNet50
-from ..networks import read_backbone
-from ..weights import Preprocessing, hash_file, read_preprocessing, read_record, write_record
+from ..mobilenet import BACKBONES, Backbone
+from ..weights import NETWORKS, Preprocessing, hash_file, write_record
 from .augment import augment
 from .calibrate import calibrate
-from .corpora import FERPLUS_LICENSE, FERPLUS_PREPROCESSING, FaceImages, Scan, to_faces
+from .corpora import FERPLUS_LICENSE, FaceImages, Scan, to_faces
 from .metrics import uar, war
+from .starts import open_start
 
 CHECKPOINT_SECONDS = 120.0
 BATCH_SIZE = 256  # faces at once where nothing is learned
@@ -45,6 +45,7 @@ MAX_GRADIENT_NORM = 5.0
 class FitConfig:
     """Everything beside its data that decides a run's outcome."""
 
+    network: str = NETWORKS[0]
     seed: int = 0
     passes: int = 18  # over as many crops as the training split holds
     batch_size: int = 128
@@ -93,8 +94,8 @@ def sampling_weights(labels: npt.NDArray[np.int64], *, balance: float) -> Tensor
     return torch.from_numpy(frequency[labels] ** (balance - 1)).float()
 
 
-def initialise(model: ResNet50) -> None:
-    """Start every convolution at He's scale and every residual branch at zero."""
+def initialise(model: Backbone) -> None:
+    """Start every convolution at He's scale and every residual branch, if there are any, at zero."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -142,7 +143,7 @@ def _draw(faces: FaceImages, weights: Tensor, *, size: int, config: FitConfig) -
     return views, targets * (1 - config.smoothing) + config.smoothing / targets.shape[1]
 
 
-def _training_loss(model: ResNet50, x: Tensor, targets: Tensor) -> Tensor:
+def _training_loss(model: Backbone, x: Tensor, targets: Tensor) -> Tensor:
     features = model.features(x)
     features = features + FEATURE_NOISE * torch.randn_like(features)
     logits = model.fc2(F.dropout(features, FEATURE_DROPOUT))
@@ -152,10 +153,10 @@ def _training_loss(model: ResNet50, x: Tensor, targets: Tensor) -> Tensor:
 class _Run:
     """The state of a training run, and its checkpoint."""
 
-    def __init__(self, path: Path, config: FitConfig, start: ResNet50 | None, device: str) -> None:
+    def __init__(self, path: Path, config: FitConfig, start: Backbone | None, device: str) -> None:
         torch.manual_seed(config.seed)
         self.path, self.config, self.device = path, config, device
-        self.model = start or ResNet50()
+        self.model = start or BACKBONES[config.network]()
         if start is None:
             initialise(self.model)
         self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # the stubs miss it
@@ -210,11 +211,11 @@ def fit_backbone(
     checkpoint: Path,
     preprocessing: Preprocessing,
     config: FitConfig | None = None,
-    start: ResNet50 | None = None,
+    start: Backbone | None = None,
     device: str = "cpu",
     time_limit: float = math.inf,
     on_point: Callable[[CurvePoint], None] = lambda point: None,
-) -> ResNet50 | None:
+) -> Backbone | None:
     """Train the backbone, from random weights or from `start`, or go on from its checkpoint; return the averaged one.
 
     A run on the CPU goes on bit for bit; other devices add in another order from run to run. After `time_limit` s the
@@ -259,7 +260,7 @@ def fit_backbone(
         if is_late and run.step < steps:
             return None
     averaged = run.averaged.module.cpu().eval()
-    assert isinstance(averaged, ResNet50)
+    assert isinstance(averaged, Backbone)
     return averaged
 
 
@@ -287,11 +288,12 @@ def train_backbone(
 
     Raises:
         CorpusError: there is no face to train on.
-        WeightsError: `start` is no backbone.
-        UsageError: `save` holds the checkpoint of a run with other settings.
+        WeightsError: `start` is no backbone, nor FaceRes.
+        UsageError: `save` holds the checkpoint of a run with other settings, or `start` another network.
     """
-    preprocessing = read_preprocessing(start) if start else FERPLUS_PREPROCESSING
     config = replace(config or FitConfig(), start_sha256=hash_file(start) if start else None)
+    began = open_start(start, network=config.network, seed=config.seed)
+    preprocessing = began.preprocessing
     train, valid = _load_faces(scan, preprocessing, seed=config.seed)
     save.mkdir(parents=True, exist_ok=True)
     model = fit_backbone(
@@ -300,7 +302,7 @@ def train_backbone(
         checkpoint=save / "backbone.checkpoint",
         preprocessing=preprocessing,
         config=config,
-        start=read_backbone(start) if start else None,
+        start=began.network,
         device=choose_device(device).name,
         time_limit=time_limit,
         on_point=on_point,
@@ -317,19 +319,14 @@ def train_backbone(
     return export_backbone(
         model,
         save / "backbone.pt",
+        network=config.network,
         preprocessing=preprocessing,
         license=FERPLUS_LICENSE if scan.corpus in ("FER+", "FER2013") else f"that of {scan.corpus}",
-        trained_on=(f"{scan.corpus} training faces", *_started_on(start)),
+        trained_on=(f"{scan.corpus} training faces", *began.trained_on),
         policies={f"{scan.corpus}.{name}": choice for name, choice in scan.policies.items()},
         temperature=calibration.temperature,
         logit_adjustment=calibration.adjustment,
     )
-
-
-def _started_on(start: Path | None) -> tuple[str, ...]:
-    """Return what the weights that a run began with were trained on."""
-    record = read_record(start) if start else None
-    return record.trained_on if record else () if start is None else ("what its starting weights had seen",)
 
 
 def _load_faces(scan: Scan, preprocessing: Preprocessing, *, seed: int) -> tuple[FaceImages, FaceImages]:
@@ -347,7 +344,7 @@ def _load_faces(scan: Scan, preprocessing: Preprocessing, *, seed: int) -> tuple
     return first, second
 
 
-def export_backbone(model: ResNet50, path: Path, **about: Any) -> Path:
+def export_backbone(model: Backbone, path: Path, **about: Any) -> Path:
     """Write the state dict, in float16, and its record; `about` are the fields that the file does not tell."""
     state = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
     with whole_file(path) as partial_file:

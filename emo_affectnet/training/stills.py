@@ -13,7 +13,7 @@ import torch
 
 from ..emotions import Emotion
 from ..files import whole_file
-from ..models import ResNet50
+from ..mobilenet import Backbone
 from ..networks import read_backbone
 from ..timeline import Doubles
 from ..weights import CORPUS_NAMES, Preprocessing, hash_file, read_preprocessing
@@ -43,7 +43,7 @@ def select_clear(faces: FaceImages, *, share: float, limit: int, seed: int = 0) 
 
 
 def extract_faces(
-    model: ResNet50, faces: FaceImages, preprocessing: Preprocessing, *, views: int = 2000, seed: int = 0
+    model: Backbone, faces: FaceImages, preprocessing: Preprocessing, *, views: int = 2000, seed: int = 0
 ) -> FaceFeatures:
     """Return the features of every face, and how a second random view changes those of `views` of them."""
     features = run_on_faces(model.features, faces.images, preprocessing)
