@@ -14,7 +14,8 @@ from clips import FOLDER, SECONDS, find_clip
 from measurement import ROOT, Ratio, compare, run_apart
 
 from emo_affectnet.engines import REFERENCE
-from emo_affectnet.weights import bundled_folder, read_preprocessing
+from emo_affectnet.weight_sets import resolve_backbone
+from emo_affectnet.weights import read_preprocessing
 
 Doubles = npt.NDArray[np.float64]
 Tell = Callable[[str], None]
@@ -169,7 +170,7 @@ def _write_keras_files() -> dict[str, Any]:
 
 def run_published(case: Case) -> Run:
     """Run the published pipeline on a video with the same weights."""
-    preprocessing = asdict(read_preprocessing(case.backbone or bundled_folder() / "backbone.pt"))
+    preprocessing = asdict(read_preprocessing(resolve_backbone("bundled", backbone=case.backbone)))
     files: Mapping[str, str] = _write_keras_files()
     return _read(measure("published", clip=case.clip, **files, preprocessing=preprocessing, times=_count_times(case)))
 

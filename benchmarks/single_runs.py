@@ -31,6 +31,7 @@ from emo_affectnet.video import Frame, expect_frames, probe, read_frames
 from emo_affectnet.weight_sets import resolve
 from emo_affectnet.weights import Preprocessing
 
+WEIGHTS = "bundled"  # the published pipeline runs a ResNet50 only
 HEAD = "RAVDESS"  # the published default; ours runs all heads of its set, and this one's probabilities are compared
 RATE_SECONDS = 1.0  # s for which a batch size is tried
 BATCHES = (1, 4, 8, 16, 32, 64)  # crops
@@ -55,7 +56,7 @@ def clock() -> Iterator[Clock]:
 
 def open_recognizer(*, detector: str = "short-range", **options: Any) -> EmotionRecognizer:
     """Load what an analysis needs."""
-    return EmotionRecognizer(detector=detector, **options)
+    return EmotionRecognizer(weights=WEIGHTS, detector=detector, **options)
 
 
 def import_packages(engine: str | None, *, detector: str = "short-range") -> None:
@@ -75,7 +76,7 @@ def write_keras_files(*, folder: str) -> dict[str, Any]:
     """Write the bundled backbone and head as Keras files, which is how the published pipeline has its weights."""
     with silent_errors():  # TensorFlow's notes at its start
         from published_pipeline import write_keras_files
-    weights = resolve()
+    weights = resolve(WEIGHTS)
     backbone, head = write_keras_files(weights.backbone, weights.heads[HEAD], folder=Path(folder))
     return {"backbone": str(backbone), "head": str(head)}
 
@@ -143,7 +144,7 @@ def _tell(first: Clock, later: Clock, *, memory: int, windows: npt.NDArray[np.fl
 
 def run_backbone(*, backbone: str | None = None, **options: Any) -> dict[str, Any]:
     """Find how many crops per second the backbone alone embeds at the batch size that suits it best."""
-    weights = resolve(backbone=Path(backbone) if backbone else None)
+    weights = resolve(WEIGHTS, backbone=Path(backbone) if backbone else None)
     return find_rate(open_engine(weights, **options), input_size=weights.preprocessing.input_size)
 
 

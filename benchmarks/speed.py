@@ -23,7 +23,8 @@ from further_figures import measure_further
 from measurement import Ratio, write_figures
 
 from emo_affectnet.engines import DEFAULT_ENGINE, ENGINES
-from emo_affectnet.weights import bundled_folder, read_record, write_record
+from emo_affectnet.weight_sets import BUNDLED
+from emo_affectnet.weights import read_record, write_record
 
 SIZES = (720, 1080)  # px high
 LENGTHS = {64: (10, 60), 224: (10, 20)}  # s, by px of a face: the published batch takes 120 MB for each face of 224 px
@@ -34,7 +35,7 @@ ORIGINAL = "tensorflow"  # the published graph as one of our engines: measured w
 
 def find_backbone(input_size: int) -> Path | None:
     """Return the bundled backbone with a record that gives it another input size; None if it is the record's own."""
-    bundled = bundled_folder() / "backbone.pt"
+    bundled = BUNDLED["bundled"].place("backbone")
     record = read_record(bundled)
     assert record is not None
     assert record.preprocessing is not None

@@ -35,7 +35,7 @@ from .inputs import FACES, VIDEO_SUFFIXES
 from .recognizer import EmotionRecognizer
 from .stream import MODES
 from .video import Image
-from .weight_sets import WEIGHTS
+from .weight_sets import DEFAULT_WEIGHTS, WEIGHTS
 from .weights import ENSEMBLE, HEAD_NAMES
 
 try:
@@ -86,7 +86,7 @@ class VideoTab:
             with gr.Column(scale=2, min_width=280):
                 faces = gr.Radio(list(FACES), value=FACES[0], label="Faces", info="The primary face, or all.")
                 with gr.Row():
-                    weights = gr.Dropdown(list(WEIGHTS), value=next(iter(WEIGHTS)), label="Weights", min_width=130)
+                    weights = gr.Dropdown(list(WEIGHTS), value=DEFAULT_WEIGHTS, label="Weights", min_width=130)
                     head = gr.Dropdown(list(HEAD_NAMES), value=ENSEMBLE, label="Head", min_width=130)
         self.button = gr.Button("Analyse", variant="primary", elem_id="analyse")
         self.message = _words("message", self._start)
@@ -219,7 +219,7 @@ class LiveTab:
             return "", ""
         session = self._sessions.find(_name(request))
         try:
-            with self._recognizers.lend("live", weights=next(iter(WEIGHTS)), head=ENSEMBLE) as recognizer:
+            with self._recognizers.lend("live", weights=DEFAULT_WEIGHTS, head=ENSEMBLE) as recognizer:
                 if session.live is None or session.live.mode != mode:
                     session.live = LiveView(recognizer.open_stream(mode=mode))
                 picture, moments = session.live.update(image)

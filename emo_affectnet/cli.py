@@ -35,7 +35,7 @@ from .cli_weights import weights
 from .errors import UsageError, printable
 from .inputs import Options, Shard
 from .summary import summary_path
-from .weights import bundled_thresholds
+from .weight_sets import find_thresholds
 
 if TYPE_CHECKING:
     from . import batch
@@ -81,7 +81,7 @@ for command in (annotate, report, live, app, weights, corpora, train, evaluate):
 @click.option("--save-features", "features", type=PATH, metavar="FILE.npz", help="Save the faces' features as well.")
 @click.option("--engagement", is_flag=True, help="Add a column; with --backbone enet_b0_8_best_afew, for example.")
 @click.option("--adaptive", is_flag=True, help="Look at few frames, and at more where they do not tell; summary only.")
-@click.option("--thresholds", type=PATH, help="What --adaptive goes by.  [default: that of the bundled weights]")
+@click.option("--thresholds", type=PATH, help="What --adaptive goes by.  [default: that of the weights]")
 @job_options
 @recognizer_options
 def analyze(paths: tuple[Path, ...], **options: Any) -> None:
@@ -138,7 +138,7 @@ def _analyze(
         recognizer=recognizer_settings,
         faces=faces,
         formats=formats,
-        thresholds=(thresholds or bundled_thresholds()) if adaptive else None,
+        thresholds=(thresholds or find_thresholds(recognizer_settings["weights"])) if adaptive else None,
     )
     share = Shard.parse(shard) if shard else None
     passed_over: list[Path] = []

@@ -3,7 +3,7 @@
 As in `cli`, each command parses, makes one API call and prints what came. Everything here needs the extra [train].
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from .cli_training import (
 )
 from .emotions import Emotion
 from .errors import UsageError
-from .weight_sets import resolve, resolve_backbone
+from .weight_sets import DEFAULT_WEIGHTS, WEIGHTS, find_in, resolve, resolve_backbone
 from .weights import verify
 
 if TYPE_CHECKING:
@@ -48,15 +48,15 @@ def evaluate_loco(heads: Path | None, save: Path, backbone: Path | None, **study
     from .training import evaluate
 
     path = resolve_backbone(backbone=backbone)
-    folder = heads or resolve().backbone.parent
-    targets = _open_targets(heads=folder, backbone=path, **study)
-    tell_results(evaluate.evaluate_loco(targets, heads=folder, backbone=path), save)
+    find_head = find_in(heads) if heads else WEIGHTS[DEFAULT_WEIGHTS]
+    targets = _open_targets(find_head=find_head, backbone=path, **study)
+    tell_results(evaluate.evaluate_loco(targets, find_head=find_head, backbone=path), save)
     click.echo(f"Tables, pictures and all counts are in {save}.")
 
 
 def _open_targets(
     *,
-    heads: Path,
+    find_head: Callable[[str], Path],
     roots: Sequence[str],
     policies: Sequence[str],
     data: Path | None,
@@ -70,7 +70,7 @@ def _open_targets(
     if data is not None:
         return simulate_study(reading["backbone"], data, reading["cache"], clips=clips).targets
     for scan in scans:
-        verify(heads / f"{scan.corpus}.pt")
+        verify(find_head(scan.corpus))
     return {corpus.name: corpus for corpus in extract_corpora(scans, **reading)}
 
 

@@ -10,6 +10,7 @@ import click
 
 from .errors import EmoAffectNetError, printable
 from .places import to_place
+from .weight_sets import DEFAULT_WEIGHTS, WEIGHTS
 from .weights import HEAD_NAMES
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ _FILE_OPTIONS = (
 _RECOGNIZER_OPTIONS = (
     click.option(
         "--weights",
-        type=click.Choice(("bundled", "emo-affectnet")),
-        default="bundled",
+        type=click.Choice(tuple(WEIGHTS)),
+        default=DEFAULT_WEIGHTS,
         show_default=True,
         help="The weights that come with the package, or the published ones once they are fetched.",
     ),

@@ -16,8 +16,8 @@ from . import store
 from .catalogue import CATALOGUE, COLLECTIONS, Entry
 from .cli_terminal import HELP, PATH, Group
 from .errors import EmoAffectNetError, WeightsError, check_name
-from .weight_sets import resolve
-from .weights import WeightFile, bundled_folder, read_record
+from .weight_sets import BUNDLED, DEFAULT_WEIGHTS, resolve
+from .weights import CORPUS_NAMES, bundled_folder, read_record
 
 DEMO_CLIP = bundled_folder().parent.parent / "video" / "expressions.mp4"  # in a checkout
 NAMING = "A head is named after the corpus it never saw: on that corpus use this head, everywhere else all of them."
@@ -43,9 +43,16 @@ def weights() -> None:
 @click.option("--long", "is_long", is_flag=True, help="Also what each was trained on, and the files to get by hand.")
 def list_weights(is_long: bool) -> None:
     """Show which weights there are, which of them are here, and what each head never saw."""
-    records = _bundled_records()
-    _print_table("bundled: here, nothing to fetch", [_bundled_row(record) for record in records], is_long=is_long)
-    _print_terms([], [record.license for record in records])
+    for name, files in BUNDLED.items():
+        if not files.is_here:
+            click.echo(f"{name}: missing, it did not come with this copy of the package\n")
+            continue
+        paths = {part: files.place(part) for part in ("backbone", *CORPUS_NAMES)}
+        rows = [_bundled_row(f"{name}/{part}", path) for part, path in paths.items()]
+        missing = sum(not row.is_here for row in rows)
+        state = f"{missing} of its {len(rows)} files are missing" if missing else "here, nothing to fetch"
+        _print_table(f"{name}: {state}", rows, is_long=is_long)
+        _print_terms([], [record.license for path in paths.values() if (record := read_record(path))])
     for collection in COLLECTIONS:
         fetched, by_hand = _split(collection)
         _print_table(f"{collection}: 'emo-affectnet weights fetch {collection}' or a name", fetched, is_long=is_long)
@@ -60,13 +67,12 @@ def list_weights(is_long: bool) -> None:
     click.echo(click.wrap_text(NAMING))
 
 
-def _bundled_records() -> list[WeightFile]:
-    paths = sorted(bundled_folder().glob("*.pt"), key=lambda path: (path.stem != "backbone", path.stem))
-    return [record for record in map(read_record, paths) if record]
-
-
-def _bundled_row(record: WeightFile) -> _Row:
-    return _Row(f"bundled/{record.name}", record.kind, record.size, True, record.held_out, record.trained_on)
+def _bundled_row(name: str, path: Path) -> _Row:
+    record = read_record(path)
+    part = name.rpartition("/")[2]
+    kind, held_out = ("backbone", None) if part == "backbone" else ("head", part)
+    size = record.size if record else None
+    return _Row(name, kind, size, path.is_file(), held_out, record.trained_on if record else ())
 
 
 def _split(collection: str) -> tuple[list[_Row], list[_Row]]:
@@ -199,10 +205,14 @@ def convert_weights(source: Path, target: Path, video: Path | None, trust: bool)
 def verify_weights() -> None:
     """Check every weight file that is here: the bundled ones by their records, the others by their known hashes."""
     failures = []
-    try:
-        click.echo(f"bundled: {1 + len(resolve().heads)} files are what their records say.")
-    except EmoAffectNetError as error:
-        failures.append(str(error))
+    for name, files in BUNDLED.items():
+        if not files.is_here and name != DEFAULT_WEIGHTS:
+            click.echo(f"{name}: missing, it did not come with this copy of the package.")
+            continue
+        try:
+            click.echo(f"{name}: {1 + len(resolve(name).heads)} files are what their records say.")
+        except EmoAffectNetError as error:
+            failures.append(str(error))
     for file in store.verify_all():
         if file.status == "damaged":
             failures.append(

@@ -38,7 +38,7 @@ from .timeline import (
     split_at_gaps,
 )
 from .video import Frame, VideoInfo, expect_frames, probe, read_frames
-from .weight_sets import resolve
+from .weight_sets import DEFAULT_WEIGHTS, resolve
 from .weights import AVERAGE, ENSEMBLE, hash_file
 from .zoo.engagement import ENGAGEMENT_FEATURES, ENGAGEMENT_WINDOW, EngagementHead, spread_engagement
 from .zoo.hsemotion import SIBLINGS, UNAVAILABLE, open_sibling
@@ -89,7 +89,7 @@ class EmotionRecognizer:
     def __init__(
         self,
         *,
-        weights: str = "bundled",
+        weights: str = DEFAULT_WEIGHTS,
         backbone: str | Path | None = None,
         head: str | None = None,
         head_file: str | Path | None = None,
@@ -325,7 +325,7 @@ def _open_engine(
         files = resolve(weights, backbone=Path(backbone) if backbone else None, head=head)
         return open_engine(files, **where, on_progress=on_prepare)
     given = {"weights": weights, "head_file": head_file, **where}
-    if wrong := [option for option, value in given.items() if value not in (None, "bundled", "fp32", "auto")]:
+    if wrong := [option for option, value in given.items() if value not in (None, DEFAULT_WEIGHTS, "fp32", "auto")]:
         raise UsageError(
             f"The sibling backbone {name} comes as it is, with its own last layer, on the CPU and without temporal "
             f"heads: leave out {', '.join(wrong)}."

@@ -1,15 +1,16 @@
 """Weight sets: which files make an analysis. In goes a set's name, out come a checked backbone and its heads.
 
-A file of one's own takes the place of the set's.
+A file of one's own takes the place of the set's. `DEFAULT_WEIGHTS` is the set that is used unless another is named.
 """
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from . import store
-from .errors import MissingWeights, check_name
+from .errors import MissingWeights, UsageError, check_name
 from .weights import (
     CORPUS_NAMES,
     Preprocessing,
@@ -33,10 +34,56 @@ class Weights:
     preprocessing: Preprocessing
 
 
-def find_bundled(part: str) -> Path:
-    """Return the bundled "backbone" or head, checked against its record."""
-    path = bundled_folder() / f"{part}.pt"
+@dataclass(frozen=True)
+class BundledSet:
+    """The names of a set's files in the folder of bundled weights; `{}` stands for a corpus."""
+
+    backbone: str
+    heads: str
+    thresholds: str  # what an adaptive analysis goes by
+
+    def place(self, part: str) -> Path:
+        """Return where the set's "backbone", or the head of a corpus, lies or would lie."""
+        return bundled_folder() / (self.backbone if part == "backbone" else self.heads.format(part))
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the set came with this copy of the package."""
+        return self.place("backbone").is_file()
+
+
+# With "{}.pt" for its heads, the second set would share those of the first.
+BUNDLED = {
+    "bundled": BundledSet("backbone.pt", "{}.pt", "adaptive.json"),
+    "bundled-mobile": BundledSet("mobile.pt", "mobile-{}.pt", "mobile-adaptive.json"),
+}
+DEFAULT_WEIGHTS = "bundled"
+
+
+def find_bundled(name: str, part: str) -> Path:
+    """Return the "backbone" or a head of a bundled set, checked against its record."""
+    path = BUNDLED[name].place(part)
     verify(path, needs_record=True)
+    return path
+
+
+def find_in(folder: Path) -> Callable[[str], Path]:
+    """Return the function to the head of a corpus in a folder, <corpus>.pt; it may be missing."""
+    return lambda corpus: folder / f"{corpus}.pt"
+
+
+def find_thresholds(name: str = DEFAULT_WEIGHTS) -> Path:
+    """Return what an adaptive analysis with a weight set goes by.
+
+    Raises:
+        UsageError: the set has no such file.
+    """
+    path = bundled_folder() / BUNDLED[name].thresholds if name in BUNDLED else None
+    if path is None or not path.is_file():
+        raise UsageError(
+            f"An adaptive analysis goes by thresholds, and there are none for the weight set {name}. Learn them with "
+            "'emo-affectnet train adaptive' and give them with --thresholds."
+        )
     return path
 
 
@@ -52,7 +99,9 @@ def find_published(part: str) -> Path:
 
 
 # Each set gives the file of its "backbone" and of the head of every corpus.
-WEIGHTS: dict[str, Callable[[str], Path]] = {"bundled": find_bundled, "emo-affectnet": find_published}
+WEIGHTS: dict[str, Callable[[str], Path]] = {name: partial(find_bundled, name) for name in BUNDLED} | {
+    "emo-affectnet": find_published
+}
 
 
 def _verify_own(path: Path) -> Path:
@@ -60,7 +109,7 @@ def _verify_own(path: Path) -> Path:
     return path
 
 
-def resolve_backbone(name: str = "bundled", *, backbone: Path | None = None) -> Path:
+def resolve_backbone(name: str = DEFAULT_WEIGHTS, *, backbone: Path | None = None) -> Path:
     """Return the backbone of a weight set, or the given file in its place; it is verified.
 
     Raises:
@@ -71,7 +120,7 @@ def resolve_backbone(name: str = "bundled", *, backbone: Path | None = None) -> 
     return _verify_own(backbone) if backbone else WEIGHTS[name]("backbone")
 
 
-def resolve(name: str = "bundled", *, backbone: Path | None = None, head: Path | None = None) -> Weights:
+def resolve(name: str = DEFAULT_WEIGHTS, *, backbone: Path | None = None, head: Path | None = None) -> Weights:
     """Return the files of a weight set; a `backbone` or `head` file given by path takes the place of the set's own.
 
     Raises:
@@ -90,9 +139,12 @@ def _warn_of_strangers(backbone: Path, heads: list[WeightFile | None]) -> None:
 
     The study itself pairs backbones and heads freely, so this is no error.
     """
-    expected = {head.backbone_sha256 for head in heads if head and head.backbone_sha256}
+    expected = [set(head.backbones) for head in heads if head and head.backbones]
+    if not expected:
+        return
     own = read_record(backbone)  # verified, so that its hash is the file's
-    if expected and not expected <= ({own.sha256, own.converted_from} if own else {hash_file(backbone)}):
+    hashes = {own.sha256, own.converted_from} if own else {hash_file(backbone)}
+    if not all(expected_by_head & hashes for expected_by_head in expected):
         log.warning(
             "The heads were trained on the features of another backbone than %s: expect meaningless emotions, and give "
             "heads that belong to it.",

@@ -20,8 +20,8 @@ from emo_affectnet.analysis import Analyst, open_here
 from emo_affectnet.catalogue import CATALOGUE
 from emo_affectnet.faces import Face
 from emo_affectnet.video_writer import VideoWriter
-from emo_affectnet.weight_sets import Weights, resolve
-from emo_affectnet.weights import CORPUS_NAMES
+from emo_affectnet.weight_sets import BUNDLED, Weights, resolve
+from emo_affectnet.weights import CORPUS_NAMES, Preprocessing, bundled_folder, write_record
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -213,6 +213,47 @@ def forget_published_hashes(patch: pytest.MonkeyPatch, place: Path) -> None:
     for part in ("backbone", *CORPUS_NAMES):
         entry = CATALOGUE[f"emo-affectnet/{part}"]
         patch.setitem(CATALOGUE, entry.name, replace(entry, sha256=None, size=None))
+
+
+@pytest.fixture(scope="session")
+def mobile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of bundled weights in which the set with a MobileNet is there: a random one, with random heads."""
+    import torch
+    from network_files import random_mobilenet
+
+    from emo_affectnet.models import LSTMHead
+
+    mobile = BUNDLED["bundled-mobile"]
+    if mobile.is_here:
+        return bundled_folder()
+    folder = tmp_path_factory.mktemp("bundled")
+    for path in bundled_folder().iterdir():
+        (folder / path.name).symlink_to(path)
+    about = {"license": "none", "trained_on": ("faces",)}
+    preprocessing = Preprocessing(
+        input_size=32, channels="RGB", mean=(0, 0, 0), interpolation="area", crop_margin=(0, 0, 0, 0)
+    )
+    torch.save(random_mobilenet().state_dict(), folder / mobile.backbone)
+    write_record(
+        folder / mobile.backbone,
+        name="backbone",
+        kind="backbone",
+        network="MobileNet",
+        preprocessing=preprocessing,
+        **about,
+    )
+    for name in CORPUS_NAMES:
+        path = folder / mobile.heads.format(name)
+        torch.save(LSTMHead().state_dict(), path)
+        others = tuple(f"simulated {other}" for other in CORPUS_NAMES if other != name)
+        write_record(path, name=name, kind="head", held_out=name, **about | {"trained_on": others})
+    return folder
+
+
+@pytest.fixture
+def every_set(published: None, mobile_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let random networks take the place of every weight set that is not here."""
+    monkeypatch.setattr("emo_affectnet.weight_sets.bundled_folder", lambda: mobile_folder)
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ from emo_affectnet.training.heads import HeadConfig, fit_head, join_windows, mak
 from emo_affectnet.training.results import HEAD
 from emo_affectnet.training.simulate import FaceFeatures, simulate_corpus
 from emo_affectnet.training.stills import simulate_all
+from emo_affectnet.weight_sets import find_in
 from emo_affectnet.weights import Preprocessing, write_record
 
 HELD_OUT = "RAVDESS"
@@ -163,7 +164,7 @@ def test_loco_scores_each_head_on_its_own_corpus_and_keeps_what_the_scores_rest_
     corpora = [make_corpus("RAVDESS", policies={"calm": "drop"}), make_corpus("SAVEE"), make_corpus("CREMA-D")]
     study = make_study(corpora)
     trained = train_heads(study, tmp_path / "heads", backbone=backbone, config=TINY, seeds=1)
-    result = evaluate_loco(study.targets, heads=tmp_path / "heads", backbone=backbone)
+    result = evaluate_loco(study.targets, find_head=find_in(tmp_path / "heads"), backbone=backbone)
     assert [each.corpus for each in result.results[::3]] == ["RAVDESS", "SAVEE", "CREMA-D"]
     for name, each in zip(study.targets, result.results[::3], strict=True):
         own = score(study.targets[name], HEAD, read_with_heads([trained[name].heads[0]]))
@@ -178,11 +179,11 @@ def test_a_head_is_not_scored_on_a_corpus_it_was_trained_on(tmp_path, backbone) 
     for suffix in (".pt", ".json"):
         (tmp_path / "heads" / f"SAVEE{suffix}").rename(tmp_path / "heads" / f"RAMAS{suffix}")
     with pytest.raises(MissingWeights, match=r"SAVEE\.pt"):
-        evaluate_loco({"SAVEE": corpora[1]}, heads=tmp_path / "heads", backbone=backbone)
+        evaluate_loco({"SAVEE": corpora[1]}, find_head=find_in(tmp_path / "heads"), backbone=backbone)
     for suffix in (".pt", ".json"):
         (tmp_path / "heads" / f"RAVDESS{suffix}").rename(tmp_path / "heads" / f"SAVEE{suffix}")
     with pytest.raises(UsageError, match="was trained on SAVEE"):
-        evaluate_loco({"SAVEE": corpora[1]}, heads=tmp_path / "heads", backbone=backbone)
+        evaluate_loco({"SAVEE": corpora[1]}, find_head=find_in(tmp_path / "heads"), backbone=backbone)
 
 
 def test_videos_that_could_not_be_read_are_named_with_the_scores(tmp_path, backbone) -> None:
@@ -192,14 +193,14 @@ def test_videos_that_could_not_be_read_are_named_with_the_scores(tmp_path, backb
     ]
     study = make_study(corpora)
     train_heads(study, tmp_path / "heads", backbone=backbone, config=TINY, seeds=1)
-    result = evaluate_loco(study.targets, heads=tmp_path / "heads", backbone=backbone)
+    result = evaluate_loco(study.targets, find_head=find_in(tmp_path / "heads"), backbone=backbone)
     assert result.notes == ("SAVEE: 2 videos could not be read; their clips are not scored.",)
 
 
 def test_results_of_heads_from_simulated_corpora_say_so(tmp_path, backbone) -> None:
     corpora = [replace(make_corpus(name), is_simulated=True) for name in ("RAVDESS", "SAVEE")]
     train_heads(make_study(corpora), tmp_path / "heads", backbone=backbone, config=TINY, seeds=1)
-    result = evaluate_loco({"SAVEE": make_corpus("SAVEE")}, heads=tmp_path / "heads", backbone=backbone)
+    result = evaluate_loco({"SAVEE": make_corpus("SAVEE")}, find_head=find_in(tmp_path / "heads"), backbone=backbone)
     assert result.notes == ("The heads were trained on simulated corpora.",)
 
 

@@ -1,5 +1,6 @@
 """Which files make an analysis: the bundled set and the published one, with files of one's own in their places."""
 
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,23 @@ from test_weights import ABOUT, OWN_PREPROCESSING, write_backbone
 
 from emo_affectnet import store, weight_sets
 from emo_affectnet.engines import TorchEngine
-from emo_affectnet.errors import CorruptWeights, MissingWeights, UnknownName
-from emo_affectnet.weight_sets import resolve
-from emo_affectnet.weights import CORPUS_NAMES, PUBLISHED_PREPROCESSING, Preprocessing, hash_file, write_record
+from emo_affectnet.errors import CorruptWeights, MissingWeights, UnknownName, UsageError
+from emo_affectnet.weight_sets import (
+    BUNDLED,
+    DEFAULT_WEIGHTS,
+    WEIGHTS,
+    find_thresholds,
+    resolve,
+    resolve_backbone,
+)
+from emo_affectnet.weights import (
+    CORPUS_NAMES,
+    PUBLISHED_PREPROCESSING,
+    Preprocessing,
+    hash_file,
+    read_record,
+    write_record,
+)
 
 
 def write_set(folder: Path) -> None:
@@ -83,7 +98,8 @@ def test_damaged_or_missing_file_of_a_set_is_refused(own_set: Path) -> None:
 
 def test_unknown_set_lists_the_valid_ones(own_set: Path) -> None:
     with pytest.raises(
-        UnknownName, match=r"There is no weight set named 'mine'; choose one of: bundled, emo-affectnet\."
+        UnknownName,
+        match=r"There is no weight set named 'mine'; choose one of: bundled, bundled-mobile, emo-affectnet\.",
     ):
         resolve("mine")
 
@@ -99,6 +115,61 @@ def test_heads_of_another_backbone_are_warned_of(own_set: Path, tmp_path: Path, 
     resolve(backbone=stranger)
     assert "another backbone than" in caplog.text
     assert "stranger.pt" in caplog.text
+
+
+def test_a_head_may_belong_to_several_backbones(own_set: Path, caplog) -> None:  # type: ignore[no-untyped-def]
+    own = hash_file(own_set / "backbone.pt")
+    about = {"name": "SAVEE", "kind": "head", "held_out": "SAVEE", **ABOUT}
+    write_record(own_set / "SAVEE.pt", backbone_sha256=("a" * 64, own), **about)
+    resolve()
+    assert not caplog.records
+    record = read_record(own_set / "SAVEE.pt")
+    assert record is not None
+    assert record.backbones == record.backbone_sha256 == ("a" * 64, own)
+    write_record(own_set / "SAVEE.pt", backbone_sha256=("a" * 64, "b" * 64), **about)
+    resolve()
+    assert "another backbone than" in caplog.text
+
+
+# The bundled sets
+
+
+def test_each_bundled_set_has_files_of_its_own(own_set: Path) -> None:
+    mobile = BUNDLED["bundled-mobile"]
+    assert not mobile.is_here
+    with pytest.raises(MissingWeights, match=r"Expected a weight file at .*mobile\.pt, but there is none"):
+        resolve("bundled-mobile")
+    resolve("bundled")  # which does not need the other
+    write_backbone(own_set / "mobile.pt")
+    for name in CORPUS_NAMES:
+        mobile.place(name).write_bytes(name.encode())
+        write_record(mobile.place(name), name=name, kind="head", held_out=name, **ABOUT)
+    assert mobile.is_here
+    files = resolve("bundled-mobile")
+    assert files.backbone == own_set / "mobile.pt"
+    assert files.heads == {name: mobile.place(name) for name in CORPUS_NAMES}
+    assert resolve("bundled").backbone == own_set / "backbone.pt"
+
+
+def test_the_default_set_is_that_of_python_and_the_command_line() -> None:
+    from emo_affectnet.cli import analyze
+    from emo_affectnet.recognizer import EmotionRecognizer
+
+    defaults = [
+        signature(function).parameters[name].default
+        for function, name in ((resolve, "name"), (resolve_backbone, "name"), (EmotionRecognizer, "weights"))
+    ]
+    options = {option.name: option.default for option in analyze.params}
+    assert {*defaults, options["weights"]} == {DEFAULT_WEIGHTS}
+    assert DEFAULT_WEIGHTS in WEIGHTS
+
+
+def test_thresholds_are_those_of_the_set(own_set: Path) -> None:
+    (own_set / BUNDLED["bundled"].thresholds).write_text("{}")
+    assert find_thresholds("bundled") == own_set / "adaptive.json"
+    for name in ("bundled-mobile", "emo-affectnet"):
+        with pytest.raises(UsageError, match=f"there are none for the weight set {name}. Learn them"):
+            find_thresholds(name)
 
 
 # The published set

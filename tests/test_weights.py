@@ -58,6 +58,7 @@ def test_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
         held_out=None,
         preprocessing=OWN_PREPROCESSING,
         backbone_sha256=None,
+        network=None,
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backbone.json", "backbone.pt"]
 
