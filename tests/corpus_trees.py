@@ -3,6 +3,7 @@
 A video is the bytes of `video`: anything that is not empty will do where nobody decodes it.
 """
 
+import tarfile
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -364,6 +365,133 @@ def make_rafdb(root: Path) -> Path:
     return write(root, files)
 
 
+def make_cfee(root: Path) -> Path:
+    """Categories in the folders' names and in the files', basic and compound; a picture of nobody."""
+    names = (
+        "Happily_Surprised/111.jpg",
+        "happy/0111.jpg",
+        "people/114/Appalled.jpg",
+        "114_angrily disgusted.jpg",
+        "115-neutral.jpg",
+        "Awed/example.jpg",
+        "logo.png",
+    )
+    return write(root, {name: picture(kind="JPEG") for name in names})
+
+
+def make_kdef(root: Path) -> Path:
+    """One person in both sessions, every angle, names in other letters; a name that the real release misspells."""
+    names = (
+        "AF01/AF01ANS.JPG",
+        "AF01/AF01ANHL.JPG",
+        "AF01/AF01ANFR.JPG",
+        "BF01/BF01ANS.JPG",
+        "AM35/am35afhr.jpg",
+        "AM35/AM35NES.JPG",
+        "AM35/AM35H.JPG",
+    )
+    return write(root, {name: picture(kind="JPEG") for name in names})
+
+
+def make_jaffe(root: Path) -> Path:
+    """Three people; one picture converted to another format, one beside the corpus."""
+    names = ("KA.AN1.39.tiff", "KA.HA2.30.tiff", "YM.SU3.60.png", "NA.NE3.203.tiff", "KA.tiff")
+    return write(root / "jaffe", {name: picture(kind="TIFF") for name in names})
+
+
+def make_rafd(root: Path) -> Path:
+    """Five cameras, three gazes, an emotion outside the seven."""
+    shots = (
+        "090_01_Caucasian_female_angry_frontal",
+        "090_01_Caucasian_female_angry_left",
+        "045_01_Caucasian_female_angry_frontal",
+        "180_01_Caucasian_female_angry_frontal",
+        "090_07_Moroccan_male_contemptuous_frontal",
+        "135_07_Moroccan_male_fearful_right",
+        "090_07_Moroccan_male_bored_frontal",
+    )
+    return write(root, {f"Rafd{shot}.jpg": picture(kind="JPEG") for shot in shots})
+
+
+def make_sfew(root: Path) -> Path:
+    """Both splits, one frame also aligned, a folder of no class."""
+    names = (
+        "Train/Angry/Airheads_000519240_00000005.png",
+        "Train/Angry/Airheads_000519240_00000006.png",
+        "Train_Aligned_Faces/Angry/Airheads_000519240_00000005.png",
+        "Val_Aligned_Faces/Surprise/Bride_Wars_010203040_00000001.png",
+        "set1/Neutral/Unknown_1.png",
+        "Test/00001.png",
+    )
+    return write(root, {name: picture() for name in names})
+
+
+def make_pedfe(root: Path, video: bytes = VIDEO) -> Path:
+    """Four clips with a table of hit rates that lists a fifth, and one that no table lists; another table beside it."""
+    clips = ("1_dg_1.avi", "1_ps_2.avi", "12_fg_1.avi", "12_ts_1.avi", "12_ss_1.avi")
+    return write(
+        root,
+        {
+            **{f"clips/{name}": video for name in clips},
+            "clips.csv": "path,emotion,speaker,kind,hit_rate,genuineness,intensity\n"
+            "clips/1_dg_1.avi,Disgust,01,genuine,78.79,2.12,2.94\nclips/1_ps_2.avi,Fear,01,posed,50.0,1,2\n"
+            "clips/12_fg_1.avi,Happiness,12,genuine,100.0,1,2\nclips/12_ts_1.avi,Sadness,12,posed,,1,2\n"
+            "clips/12_rg_1.avi,Anger,12,genuine,75.0,1,2\n",
+            "labels.csv": "path,emotion,speaker\nclips/1_dg_1.avi,Disgust,01\n",
+        },
+    )
+
+
+def make_pedfe_release(root: Path, video: bytes = VIDEO) -> Path:
+    """The owners' table and folder."""
+    return write(
+        root,
+        {
+            "PEDFE_set_clips/1_dg_1.avi": video,
+            "PEDFE_set_clips/1_ds_1.avi": video,
+            "Supplemental_Material_T1.csv": "Subject,Gender,PEDFE_code,Type,Emotion,Hit rate Emotion (%),"
+            "Hit rate Typo (%)\n1,F,1_dg_1,Genuine,Disgust,40.00,66.67\n1,F,1_ds_1,Posed,Disgust,60.00,36.36\n",
+        },
+    )
+
+
+def tar_file(files: Mapping[str, bytes]) -> bytes:
+    """Return a tar that is not compressed."""
+    content = BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, BytesIO(data))
+    return content.getvalue()
+
+
+PACKED_HEADER = "path,emotion,person,split,compound_a,compound_b\n"
+
+
+def make_packed(name: str) -> Tree:
+    """Return what makes faces in a tar: of both splits, of no split, of two emotions, missing, with a wrong split."""
+
+    def make(root: Path) -> Path:
+        pictures = {f"{name}/{number}.webp": picture(10 * number, kind="WEBP") for number in range(4)}
+        pictures[f"./{name}/4.webp"] = picture(40, kind="WEBP")
+        rows = (
+            "0.webp,Anger,ann,train,,\n",
+            "1.webp,Fear,ben,test,,\n",
+            "2.webp,,ann,train,Surprise,Fear\n",
+            "3.webp,Contempt,,,,\n",
+            "4.webp,Sadness,,,,\n",
+            "5.webp,Sadness,,,,\n",
+            "0.webp,Anger,ann,dev,,\n",
+            "0.webp,,ann,,Surprise,\n",
+        )
+        table = PACKED_HEADER + "".join(f"{name}/{row}" for row in rows)
+        return write(root, {f"{name}_small.tar": tar_file(pictures), f"{name}_small.csv": table})
+
+    make.__name__ = f"make_packed_{name}"
+    return make
+
+
 # Every layout of every corpus.
 TREES: dict[str, tuple[Tree, ...]] = {
     "RAVDESS": (make_ravdess,),
@@ -373,7 +501,13 @@ TREES: dict[str, tuple[Tree, ...]] = {
     "IEMOCAP": (make_iemocap,),
     "RAMAS": (make_ramas, make_ramas_votes),
     "Aff-Wild2": (make_affwild2,),
-    "AffectNet": (make_affectnet_csv, make_affectnet_npy),
+    "PEDFE": (make_pedfe, make_pedfe_release),
+    "AffectNet": (make_affectnet_csv, make_affectnet_npy, make_packed("affectnet")),
+    "CFEE": (make_cfee, make_packed("cfee")),
+    "KDEF": (make_kdef, make_packed("kdef")),
+    "JAFFE": (make_jaffe, make_packed("jaffe")),
+    "RaFD": (make_rafd, make_packed("rafd")),
+    "SFEW": (make_sfew, make_packed("sfew")),
     "FER2013": (make_fer2013_csv, make_fer2013_folders, make_ferplus_packages),
     "FER+": (make_ferplus_packages, make_ferplus_csv, make_ferplus_folders),
     "RAF-DB": (make_rafdb,),

@@ -15,7 +15,7 @@ from emo_affectnet.emotions import Emotion
 from emo_affectnet.errors import CorpusError
 from emo_affectnet.training.corpora import CORPORA, read_ferplus, read_table, scan
 
-LABELS = {".csv", ".txt", ".npy", ".npz"}
+LABELS = {".csv", ".txt", ".npy", ".npz", ".tar"}
 LAYOUTS = [(name, tree) for name, trees in TREES.items() for tree in trees]
 
 

@@ -162,6 +162,10 @@ def test_expected_counts_are_the_published_totals() -> None:
         "IEMOCAP": 10_039,
         "AFEW": 773 + 383,
         "AffectNet": 283_901 + 3_500,
+        "CFEE": 5060,  # 230 people, 22 categories
+        "JAFFE": 213,
+        "KDEF": 4900,
+        "RaFD": 67 * 8 * 3 * 5,
         "FER2013": 35_887,
         "RAF-DB": 15_339,
     }

@@ -38,7 +38,9 @@ from .ferplus import (
 )
 from .iemocap import IEMOCAP
 from .images import AFFECTNET, RAFDB
-from .pictures import FaceImages, to_faces
+from .named_faces import CFEE, JAFFE, KDEF, RAFD, SFEW
+from .pedfe import PEDFE
+from .pictures import FaceImages, load_faces, to_faces
 from .ramas import RAMAS
 from .table import CLIPS_CSV, read_table
 
@@ -61,8 +63,10 @@ __all__ = [
     "Tell",
     "choose_policies",
     "count_votes",
+    "load_faces",
     "read_ferplus",
     "read_table",
+    "refuse_judging",
     "scan",
     "select_majority",
     "select_seven",
@@ -72,8 +76,8 @@ __all__ = [
 CORPORA: dict[str, Corpus] = {
     corpus.name: corpus
     for corpus in (
-        AFFWILD2, CREMAD, IEMOCAP, RAMAS, RAVDESS, SAVEE, AFEW,
-        AFFECTNET, FER2013, FERPLUS, RAFDB,
+        AFFWILD2, CREMAD, IEMOCAP, RAMAS, RAVDESS, SAVEE, AFEW, PEDFE,
+        AFFECTNET, CFEE, FER2013, FERPLUS, JAFFE, KDEF, RAFDB, RAFD, SFEW,
     )
 }  # fmt: skip
 
@@ -142,6 +146,19 @@ def scan(name: str, root: Path, policies: Mapping[str, str] | None = None) -> Sc
     if not found.items and not found.problem_counts.keys() - _NO_SIGN:
         raise _wrong_root(found, corpus)
     return found
+
+
+def refuse_judging(names: Iterable[str]) -> None:
+    """Raise if one of the named corpora is for judging only.
+
+    Raises:
+        UsageError: one of them is.
+    """
+    for name in names:
+        if name in CORPORA and CORPORA[name].is_for_judging:
+            raise UsageError(
+                f"{name} is for judging only, and nothing is trained on it: leave it out, and score the weights on it."
+            )
 
 
 def _keep_first(items: Iterable[Item], tell: Tell) -> tuple[Item, ...]:

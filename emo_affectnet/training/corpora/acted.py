@@ -18,7 +18,7 @@ SECOND_COPY = "second file of a clip already found"
 
 
 @dataclass(frozen=True)
-class _Take:
+class Take:
     """What the name of one file says."""
 
     name: str
@@ -29,7 +29,7 @@ class _Take:
     split: str | None = None
 
 
-def _find_takes(root: Path, tell: Tell, parse: Callable[[Path], _Take | None]) -> Iterator[tuple[Path, _Take]]:
+def find_takes(root: Path, tell: Tell, parse: Callable[[Path], Take | None]) -> Iterator[tuple[Path, Take]]:
     """Yield each performance once, in the order of their names; tell of every other video."""
     takes = []
     for path in find_files(root, VIDEO_SUFFIXES, tell):
@@ -47,7 +47,7 @@ def _find_takes(root: Path, tell: Tell, parse: Callable[[Path], _Take | None]) -
             yield path, take
 
 
-def _clip(corpus: str, path: Path, take: _Take, emotion: Emotion | None) -> Clip:
+def _clip(corpus: str, path: Path, take: Take, emotion: Emotion | None) -> Clip:
     return Clip(corpus, take.name, path, take.speaker, take.label, emotion, split=take.split)
 
 
@@ -70,13 +70,13 @@ _SUNG = "sung "
 _AUDIO_ONLY = "03"  # 01 is sight and sound, 02 sight only
 
 
-def _parse_ravdess(path: Path) -> _Take | None:
+def _parse_ravdess(path: Path) -> Take | None:
     match = _RAVDESS_NAME.fullmatch(path.stem)
     if not match:
         return None
     modality, channel, emotion, actor = match.groups()
     label = (_SUNG if channel == "02" else "") + _RAVDESS_WORDS[emotion]
-    return _Take(path.stem, f"Actor_{actor}", label, performance=path.stem[3:], rank=modality)
+    return Take(path.stem, f"Actor_{actor}", label, performance=path.stem[3:], rank=modality)
 
 
 def _find_ravdess(root: Path, policies: Choices, tell: Tell) -> Iterator[Clip]:
@@ -86,7 +86,7 @@ def _find_ravdess(root: Path, policies: Choices, tell: Tell) -> Iterator[Clip]:
         emotions["calm"] = Emotion.Neutral
     if policies["song"] == "include":
         emotions.update({_SUNG + label: emotion for label, emotion in emotions.items()})
-    for path, take in _find_takes(root, tell, _parse_ravdess):
+    for path, take in find_takes(root, tell, _parse_ravdess):
         if take.rank == _AUDIO_ONLY:
             tell(Problem("sound without a picture", str(path)))
         else:
@@ -134,12 +134,12 @@ def _cremad_name(stem: str) -> str | None:
     return f"{speaker}_{sentence}_{label}_{'XX' if level == 'X' else level}"
 
 
-def _parse_cremad(path: Path) -> _Take | None:
+def _parse_cremad(path: Path) -> Take | None:
     name = _cremad_name(path.stem)
     if name is None:
         return None
     speaker, _, label, _ = name.split("_")
-    return _Take(name, speaker, label, performance=name)
+    return Take(name, speaker, label, performance=name)
 
 
 def _read_face_votes(root: Path, tell: Tell) -> dict[str, str]:
@@ -164,7 +164,7 @@ def _read_face_votes(root: Path, tell: Tell) -> dict[str, str]:
 def _find_cremad(root: Path, policies: Choices, tell: Tell) -> Iterator[Clip]:
     """Yield the clips, labelled by their names or by those who saw only the face."""
     intended = policies["label_source"] == "intended"
-    takes = list(_find_takes(root, tell, _parse_cremad))
+    takes = list(find_takes(root, tell, _parse_cremad))
     votes = _read_face_votes(root, tell) if takes and not intended else {}
     for path, take in takes:
         if take.name in _CREMAD_BAD:
@@ -201,19 +201,19 @@ _SAVEE_WORDS = {
 _SAVEE = {word: Emotion[word.capitalize()] for word in _SAVEE_WORDS.values()}
 
 
-def _parse_savee(path: Path) -> _Take | None:
+def _parse_savee(path: Path) -> Take | None:
     match = _SAVEE_NAME.fullmatch(path.stem)
     folder = path.parent.name.upper()
     speaker = match and (match[1] or (folder if folder in _SAVEE_SPEAKERS else None))
     if not match or not speaker:
         return None
     name = f"{speaker.upper()}_{match[2].lower()}{int(match[3]):02d}"
-    return _Take(name, speaker.upper(), _SAVEE_WORDS[match[2].lower()], performance=name)
+    return Take(name, speaker.upper(), _SAVEE_WORDS[match[2].lower()], performance=name)
 
 
 def _find_savee(root: Path, policies: Choices, tell: Tell) -> Iterator[Clip]:
     """Yield the utterances of the four speakers."""
-    for path, take in _find_takes(root, tell, _parse_savee):
+    for path, take in find_takes(root, tell, _parse_savee):
         yield _clip("SAVEE", path, take, _SAVEE[take.label])
 
 
@@ -238,19 +238,19 @@ _AFEW = {
 _UNLABELLED = "unlabelled"
 
 
-def _parse_afew(path: Path) -> _Take | None:
+def _parse_afew(path: Path) -> Take | None:
     label, split = path.parent.name.casefold(), path.parent.parent.name.casefold()
     if label == "test":  # its labels are withheld
         label, split = _UNLABELLED, label
     elif label not in _AFEW or split not in _AFEW_SPLITS:
         return None
     name = f"{_AFEW_SPLITS[split]}/{label}/{path.stem}"
-    return _Take(name, path.stem, label, performance=name, split=_AFEW_SPLITS[split])
+    return Take(name, path.stem, label, performance=name, split=_AFEW_SPLITS[split])
 
 
 def _find_afew(root: Path, policies: Choices, tell: Tell) -> Iterator[Clip]:
     """Yield the clips; each is a speaker of its own, since nothing tells who is seen."""
-    for path, take in _find_takes(root, tell, _parse_afew):
+    for path, take in find_takes(root, tell, _parse_afew):
         yield _clip("AFEW", path, take, _AFEW.get(take.label))
 
 

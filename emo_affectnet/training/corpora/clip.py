@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -50,7 +50,8 @@ class LabelledImage:
     emotion: Emotion | None  # None: outside the seven
     read: Callable[[], npt.NDArray[np.uint8]]  # uint8 (H, W, 3) RGB; raises CorpusError
     split: str | None = None  # train, valid or test, as the corpus itself divides
-    targets: tuple[float, ...] | None = None  # share of votes for each of the seven, where there were votes
+    targets: tuple[float, ...] | None = None  # share of each of the seven, where a face has votes or two emotions
+    person: str | None = None  # whose face it is, or the film it is from: what must not be torn apart by a split
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,20 @@ class Policy:
     question: str
     choices: tuple[str, ...]  # empty: a number from 0 to 1
     default: str
+
+
+# Of corpora whose faces may show two emotions at once, and of those whose cameras stand round a head.
+COMPOUND = Policy(
+    "What becomes of faces that show two emotions: left out (drop), or half of each (halves), counted as the first?",
+    ("drop", "halves"),
+    "drop",
+)
+ALL_VIEWS = "all"
+ANGLE = Policy(
+    "Which angles are taken: faces from the front (frontal), half profiles too (half), or whole profiles too (all)?",
+    ("frontal", "half", ALL_VIEWS),
+    ALL_VIEWS,
+)
 
 
 @dataclass(frozen=True)
@@ -74,6 +89,14 @@ Tell = Callable[[Problem], None]
 Choices = Mapping[str, str]  # policy name -> choice
 
 
+def halve(image: LabelledImage, emotions: tuple[Emotion, Emotion], *, policies: Choices) -> LabelledImage:
+    """Return an image of two emotions as COMPOUND says: as it came, or half of each and counted as the first."""
+    if policies["compound"] == "drop":
+        return image
+    targets = tuple(0.5 * emotions.count(emotion) for emotion in Emotion)
+    return replace(image, emotion=emotions[0], targets=targets)
+
+
 @dataclass(frozen=True)
 class Corpus:
     """How one corpus is laid out and read."""
@@ -84,6 +107,7 @@ class Corpus:
     find_images: Callable[[Path, Choices, Tell], Iterator[LabelledImage]] | None = None  # of a corpus of images
     policies: Mapping[str, Policy] = field(default_factory=dict)
     expected: Mapping[str, int] = field(default_factory=dict)  # published counts by label; a difference is only told
+    is_for_judging: bool = False  # weights are scored on it, and nothing is trained on it
 
 
 @dataclass(frozen=True)
@@ -129,6 +153,11 @@ class Scan:
     def speakers(self) -> tuple[str, ...]:
         """Everybody who speaks in a clip, sorted."""
         return tuple(sorted({clip.speaker for clip in self.clips}))
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Every person, or film, that the images name, sorted."""
+        return tuple(sorted({image.person for image in self.images if image.person}))
 
     @cached_property
     def problem_counts(self) -> Counter[str]:

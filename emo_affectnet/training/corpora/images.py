@@ -8,6 +8,7 @@ from typing import BinaryIO
 from numpy.lib.format import read_array
 
 from .clip import UNREADABLE_LINE, Choices, Corpus, LabelledImage, Policy, Problem, Tell
+from .packed import describe_packed, or_packed
 from .pictures import read_picture
 from .tree import UNREADABLE, FileNames, emotion_named, find_named, has_content, or_tell, read_lines, read_rows
 
@@ -111,9 +112,12 @@ def _find_affectnet(root: Path, policies: Choices, tell: Tell) -> Iterator[Label
 
 AFFECTNET = Corpus(
     "AffectNet",
-    f"Manually_Annotated_file_lists/<training|validation>.csv with {_CSV_IMAGES}/<folder>/<image>, or "
-    "<train_set|val_set>/annotations/<id>_exp.npy with <train_set|val_set>/images/<id>.jpg",
-    find_images=_find_affectnet,
+    describe_packed(
+        "AffectNet",
+        f"Manually_Annotated_file_lists/<training|validation>.csv with {_CSV_IMAGES}/<folder>/<image>, or "
+        "<train_set|val_set>/annotations/<id>_exp.npy with <train_set|val_set>/images/<id>.jpg",
+    ),
+    find_images=or_packed("AffectNet", _find_affectnet),
     policies={
         "crop": Policy(
             "Is a face of the csv release its whole image, as the published check reads it, or what is in its box?",

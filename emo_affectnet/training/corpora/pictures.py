@@ -1,8 +1,11 @@
 """Pictures of faces: a file or grey levels go in, RGB comes out; the images of a scan become arrays to train on."""
 
+import io
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +30,7 @@ class FaceImages:
     images: npt.NDArray[np.uint8]  # uint8 (N, 48, 48), grey; of another side, or (N, S, S, 3) RGB, where asked for
     targets: npt.NDArray[np.float32]  # float32 (N, 7), the share of votes for each emotion; a row sums to 1
     labels: npt.NDArray[np.int64]  # int64 (N,), the emotion with most votes
+    groups: npt.NDArray[np.int64] | None = None  # int64 (N,), equal for the faces of a corpus; None: all are of one
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -38,11 +42,7 @@ def read_picture(path: Path, box: tuple[int, int, int, int] | None = None) -> Pi
     Raises:
         CorpusError: the file is no picture, or none of it is in the box.
     """
-    try:
-        with Image.open(path) as image:
-            pixels = np.array(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise CorpusError(f"{path} cannot be read as a picture: {error}.") from error
+    pixels = _decode(path, str(path))
     if box is None:
         return pixels
     x1, y1, x2, y2 = (max(value, 0) for value in box)
@@ -50,6 +50,29 @@ def read_picture(path: Path, box: tuple[int, int, int, int] | None = None) -> Pi
     if not part.size:
         raise CorpusError(f"The face of {path} is said to be at {box}, but the picture has {pixels.shape[:2]} pixels.")
     return np.ascontiguousarray(part)
+
+
+def read_packed_picture(path: Path, name: str, *, start: int, size: int) -> Picture:
+    """Return the picture `name`, RGB (H, W, 3), from its `size` bytes at `start` of the file `path`.
+
+    Raises:
+        CorpusError: what is there is no picture.
+    """
+    try:
+        with open(path, "rb") as file:
+            file.seek(start)
+            content = file.read(size)
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read: {error.strerror or error}.") from error
+    return _decode(io.BytesIO(content), f"{name} in {path}")
+
+
+def _decode(file: Path | BinaryIO, name: str) -> Picture:
+    try:
+        with Image.open(file) as image:
+            return np.array(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise CorpusError(f"{name} cannot be read as a picture: {error}.") from error
 
 
 def repeat_grey(image: npt.NDArray[np.uint8]) -> Picture:
@@ -86,10 +109,7 @@ def _warn(problem: Problem) -> None:
 def to_faces(
     scan: Scan, *, split: str | None = None, side: int = FACE_SIDE, channels: str = "grey", tell: Tell = _warn
 ) -> FaceImages:
-    """Load the images of a scan that show an emotion, all or those of one `split`, `side` px a side.
-
-    The targets are the shares of the votes where there were votes. `tell` hears of each image that cannot be read and
-    is left out; by default it is logged.
+    """Load the images of a scan that show an emotion, all or those of one `split`, as `load_faces` does.
 
     Raises:
         UnknownName: `channels` is neither grey nor RGB, or the corpus has no such split.
@@ -98,19 +118,34 @@ def to_faces(
     check_name("kind of channels", channels, _MODES)
     check_split(scan, split)
     chosen = [image for image in scan.images if image.emotion is not None and split in (None, image.split)]
-    images = np.empty((len(chosen), side, side, *([3] if channels == "RGB" else [])), np.uint8)
+    faces = load_faces(chosen, side=side, channels=channels, tell=tell)
+    if not len(faces):
+        raise CorpusError(f"There is no readable image of an emotion in {split or 'any split'} of {scan.root}.")
+    return faces
+
+
+def load_faces(images: Sequence[LabelledImage], *, side: int, channels: str = "RGB", tell: Tell = _warn) -> FaceImages:
+    """Load images that show an emotion, `side` px a side, into one array that is as large as it needs to be.
+
+    The targets are the shares of the votes where there were votes. `tell` hears of each image that cannot be read and
+    is left out; by default it is logged.
+    """
+    pixels = np.empty((len(images), side, side, *([3] if channels == "RGB" else [])), np.uint8)
     loaded: list[LabelledImage] = []
-    for image in chosen:
+    for image in images:
         try:
-            images[len(loaded)] = _fit(image.read(), side=side, mode=_MODES[channels])
+            pixels[len(loaded)] = _fit(image.read(), side=side, mode=_MODES[channels])
         except CorpusError as error:
             tell(Problem("unreadable image", str(error)))
         else:
             loaded.append(image)
-    if not loaded:
-        raise CorpusError(f"There is no readable image of an emotion in {split or 'any split'} of {scan.root}.")
-    targets = np.array([_targets(image) for image in loaded], np.float32)
-    return FaceImages(images[: len(loaded)], targets, np.array([image.emotion for image in loaded], np.int64))
+    names = [image.corpus for image in loaded]
+    return FaceImages(
+        pixels[: len(loaded)],
+        np.array([_targets(image) for image in loaded], np.float32).reshape(-1, len(Emotion)),
+        np.array([image.emotion for image in loaded], np.int64),
+        np.unique(names, return_inverse=True)[1].astype(np.int64),
+    )
 
 
 def _targets(image: LabelledImage) -> tuple[float, ...]:
