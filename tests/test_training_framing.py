@@ -5,8 +5,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-
 from conftest import FakeDetector
+
 from emo_affectnet.faces import crop
 from emo_affectnet.training.corpora import FERPLUS_PREPROCESSING
 from emo_affectnet.training.framing import BORDER, ROOM, cut_frames, frame_face
