@@ -16,7 +16,6 @@ from emo_affectnet.errors import UsageError
 from emo_affectnet.models import ResNet50
 from emo_affectnet.networks import read_backbone
 from emo_affectnet.training import fit as module
-from emo_affectnet.training.augment import augment
 from emo_affectnet.training.corpora import FERPLUS_LICENSE, FERPLUS_PREPROCESSING, FaceImages, scan
 from emo_affectnet.training.fit import (
     FitConfig,
@@ -120,27 +119,6 @@ def test_training_prepares_a_face_as_the_recognizer_does() -> None:
     crops = np.repeat(grey[..., None], 3, axis=-1)
     prepared = prepare(torch.from_numpy(grey)[:, None], FERPLUS_PREPROCESSING).numpy()
     np.testing.assert_array_equal(prepared, normalize_crops(crops, FERPLUS_PREPROCESSING))
-
-
-def test_augmented_views_are_images_of_the_asked_size_and_repeat_by_seed() -> None:
-    faces = torch.from_numpy(make_faces(16).images)[:, None]
-    torch.manual_seed(0)
-    views = augment(faces, size=40)
-    torch.manual_seed(0)
-    assert torch.equal(views, augment(faces, size=40))
-    assert views.shape == (16, 1, 40, 40)
-    assert views.min() >= 0
-    assert views.max() <= 255
-    assert len({float(view.mean()) for view in views}) == 16
-
-
-def test_a_view_is_mirrored_half_of_the_time() -> None:
-    half = np.zeros((400, 1, 32, 32), np.uint8)
-    half[:, :, :, :16] = 200
-    torch.manual_seed(0)
-    views = augment(torch.from_numpy(half), size=32)
-    is_mirrored = views[:, 0, :, 16:].mean(dim=(1, 2)) > views[:, 0, :, :16].mean(dim=(1, 2))
-    assert 0.4 < float(is_mirrored.float().mean()) < 0.6
 
 
 def test_the_exported_file_is_the_network_in_half_the_bytes_with_its_record(tmp_path: Path) -> None:

@@ -49,7 +49,11 @@ def extract_faces(
     features = run_on_faces(model.features, faces.images, preprocessing)
     torch.manual_seed(seed)
     rows = torch.randperm(len(faces))[:views].numpy()
-    viewed = augment(torch.from_numpy(faces.images[rows])[:, None], size=preprocessing.input_size)[:, 0].numpy()
+    viewed = (
+        augment(torch.from_numpy(faces.images[rows])[:, None], size=preprocessing.input_size)
+        .permute(0, 2, 3, 1)
+        .numpy()
+    )
     variation = run_on_faces(model.features, viewed.astype(np.uint8), preprocessing) - features[rows]
     return FaceFeatures(features, faces.labels, variation)
 
