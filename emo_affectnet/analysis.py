@@ -221,7 +221,7 @@ def _remove_others(save: Path, source: Input, formats: Sequence[str], *, people:
 def summarize(timelines: Sequence[Timeline], *, file: str) -> Outcome:
     """Return the summary row of a video from its timelines, the primary person first."""
     primary = timelines[0]
-    video, windows = primary.video, primary.reported_windows
+    video = primary.video
     outcome = Outcome(
         file,
         "no_face",
@@ -233,7 +233,8 @@ def summarize(timelines: Sequence[Timeline], *, file: str) -> Outcome:
         message="No face was found in this video.",
         extras=dict.fromkeys(primary.extras),
     )
-    if primary.emotion is None:
+    emotion, means, peak = primary.emotion, primary.mean_probabilities, primary.peak
+    if emotion is None or means is None or peak is None:
         return outcome
     agreement = primary.agreement[primary.observed]
     extras = {name: values[~np.isnan(values)] for name, values in primary.extras.items()}
@@ -241,9 +242,12 @@ def summarize(timelines: Sequence[Timeline], *, file: str) -> Outcome:
     return replace(
         outcome,
         status="ok",
-        emotion=primary.emotion.name,
-        emotion_by_mode=str(modal_emotion(windows)),
-        probabilities=tuple(windows.mean(axis=0).tolist()),
+        emotion=emotion.name,
+        emotion_by_mode=str(modal_emotion(primary.reported_windows)),
+        probabilities=tuple(means.tolist()),
+        peak=peak.emotion.name,
+        peak_time=peak.time,
+        peak_probability=peak.probability,
         agreement=None if np.isnan(agreement).any() else float(agreement.mean()),
         people=len(timelines),
         message=_BRIEF if is_brief else None,

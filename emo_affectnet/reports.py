@@ -152,6 +152,7 @@ def write_json(timeline: Timeline, path: Path) -> None:
         "video": describe_video(timeline),
         "head": timeline.head,
         "emotion": timeline.emotion.name if timeline.emotion is not None else None,
+        "peak": _describe_peak(timeline),
         "coverage": round(timeline.coverage, 6),
         "windows": {
             name: np.round(each.astype(np.float64), 6).tolist()
@@ -160,6 +161,13 @@ def write_json(timeline: Timeline, path: Path) -> None:
         "frames": table.where(table.notna(), None).to_dict("records"),
     }
     _write(path, lambda partial: partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8"))
+
+
+def _describe_peak(timeline: Timeline) -> dict[str, str | float] | None:
+    peak = timeline.peak
+    if peak is None:
+        return None
+    return {"emotion": peak.emotion.name, "time": round(peak.time, 6), "probability": round(peak.probability, 6)}
 
 
 def describe_video(timeline: Timeline) -> dict[str, Any]:

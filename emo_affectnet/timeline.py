@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from .answers import Peak, average_frames, find_emotion, find_peak
 from .emotions import Emotion
 from .video import Frame, VideoInfo
 from .weights import ENSEMBLE
@@ -204,11 +205,6 @@ def find_observed(track: FaceTrack, *, samples: Integers, frame_count: int) -> B
     return observed
 
 
-def video_emotion(window_probabilities: Floats) -> Emotion | None:
-    """Return the emotion with the largest sum over windows (W, 7), or None without a window."""
-    return Emotion(int(window_probabilities.sum(axis=0).argmax())) if len(window_probabilities) else None
-
-
 def modal_emotion(window_probabilities: Floats) -> Emotion | None:
     """Return the commonest top emotion of windows (W, 7), the published vote; a tie goes to the first in order."""
     votes = np.bincount(window_probabilities.argmax(axis=1), minlength=len(Emotion))
@@ -244,8 +240,18 @@ class Timeline:
 
     @property
     def emotion(self) -> Emotion | None:
-        """The emotion of the whole video: the largest sum of window probabilities."""
-        return video_emotion(self.reported_windows)
+        """The emotion of the whole video: the largest mean probability over the frames with a face."""
+        return find_emotion(self.probabilities)
+
+    @property
+    def mean_probabilities(self) -> Doubles | None:
+        """The mean probabilities (7,) over the frames with a face; None if there is none."""
+        return average_frames(self.probabilities)
+
+    @property
+    def peak(self) -> Peak | None:
+        """The strongest passage that is not Neutral; None if no face was seen."""
+        return find_peak(self.probabilities, self.times)
 
     @property
     def emotions(self) -> Integers:

@@ -16,7 +16,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "bundled" not in path
 # A module imports only from lines above its own.
 LAYERS = (
     {"emotions", "errors", "__init__"},
-    {"baseline", "boxes", "cells", "files", "locks", "places", "threads"},
+    {"answers", "baseline", "boxes", "cells", "files", "locks", "places", "threads"},
     {"inputs"},
     {"containers", "report_folder", "summary", "weights"},
     {"merging", "records", "video", "workers"},
