@@ -18,6 +18,7 @@ from .cli_training import (
     extract_corpora,
     read_policies,
     scan_corpora,
+    show_bar,
     tell_problems,
     tell_results,
 )
@@ -80,36 +81,53 @@ def _open_targets(
 @click.option("--head-file", type=PATH, help="A head file instead of the mean over the bundled ones.")
 @click.option("--classifier", type=PATH, help="Score a classifier, from `train classifier`, instead of the weights.")
 @click.option("--features", type=PATH, help="With --classifier: the saved features of the clips.")
+@click.option("--by", multiple=True, metavar="COLUMN", help="Scores for each value of this column of LABELS.csv too.")
 @add_options(CACHE_OPTIONS)
 def evaluate_clips(
-    labels: Path, save: Path, head_file: Path | None, classifier: Path | None, features: Path | None, **options: Any
+    labels: Path,
+    save: Path,
+    head_file: Path | None,
+    classifier: Path | None,
+    features: Path | None,
+    by: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Score the weights on your own clips, listed in LABELS.csv: path, emotion and, if known, speaker, start, end.
+
+    Each score is given with all seven answers, and with Neutral left out. LABELS.csv may have further columns; --by
+    cuts numbers with many values at their quartiles.
 
     With --classifier, the labels may be any words in a column label.
     """
     if classifier and features:
-        _refuse_options("head_file", *options, reason="--classifier reads saved features and needs no weights")
+        _refuse_options("head_file", "by", *options, reason="--classifier reads saved features and needs no weights")
         _evaluate_classifier(labels, save, classifier=classifier, features=features)
         return
     if classifier or features:
         raise UsageError("--classifier and --features go together: the file of a classifier, and features to score.")
 
-    from .networks import load_head
-    from .training import evaluate
+    from .training import clip_tables, evaluate
     from .training.corpora import read_table
 
     path = resolve_backbone(backbone=options["backbone"])
-    (corpus,) = extract_corpora([read_table(labels)], **{**options, "backbone": path})
+    scan, columns = read_table(labels), [column.casefold() for column in by]
+    for column in columns:
+        clip_tables.split_clips(scan.clips, column)  # raises before any video is read
+    (corpus,) = extract_corpora([scan], **{**options, "backbone": path})
     files = [head_file] if head_file else list(resolve().heads.values())
-    results = evaluate.score_with_baselines(
-        corpus,
-        evaluate.read_with_heads([load_head(file) for file in files]),
-        classifier=evaluate.read_classifier(path),
-    )
     title = f"{corpus.name}: {'one head' if head_file else 'mean over the bundled heads'}"
-    tell_results(evaluate.collect(results, {corpus.name: corpus}, weights=[path, *files], title=title), save)
-    click.echo(f"Tables, pictures and all counts are in {save}.")
+    with show_bar("Reading clips with the heads") as on_progress:
+        found = evaluate.evaluate_clips(
+            corpus, heads=files, backbone=path, title=title, by=columns, on_progress=on_progress
+        )
+    tell_results(found.result, save)
+    for column in columns:
+        parts = [part for part in found.parts if part.column == column]
+        print_table(f"By {column}", clip_tables.part_rows(parts))
+    if columns:
+        clip_tables.write_parts(found.parts, save / "by_column.csv")
+    clip_tables.write_clips(found.clips, found.readings, save / "clips.csv")
+    click.echo(f"Tables, pictures, all counts and a row for each clip (clips.csv) are in {save}.")
 
 
 def _refuse_options(*names: str, reason: str) -> None:

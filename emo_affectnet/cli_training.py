@@ -167,7 +167,7 @@ def extract_corpora(scans: "Sequence[Scan]", *, backbone: Path, cache: Path, job
     from .training.features import extract
 
     recognizer = functools.partial(EmotionRecognizer, backbone=backbone)
-    with _bar("Reading videos") as on_progress:
+    with show_bar("Reading videos") as on_progress:
         corpora = extract(scans, recognizer=recognizer, cache=cache, jobs=jobs, on_progress=on_progress)
     for corpus in corpora:
         seen = sum(len(clip.times) > 0 for clip in corpus.clips)
@@ -177,7 +177,7 @@ def extract_corpora(scans: "Sequence[Scan]", *, backbone: Path, cache: Path, job
 
 
 @contextmanager
-def _bar(description: str) -> Iterator[Callable[[int, int], None]]:
+def show_bar(description: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar with the time that is left, on a terminal only."""
     from rich.console import Console
     from rich.progress import Progress

@@ -318,16 +318,9 @@ def build_timeline(
 
     `extras` are further values (T,) of the track's samples, by column, held until the next sample.
     """
-    count = len(times)
-    observed = find_observed(track, samples=samples, frame_count=count)
+    observed = find_observed(track, samples=samples, frame_count=len(times))
     reported = choose_head(window_probabilities, heads, head)
-    probabilities = np.where(observed[:, None], spread(windows, reported, frame_count=count), np.nan)
-    agreement = np.full(count, np.nan, dtype=np.float32)
-    if len(heads) > 1:
-        top = _find_top(probabilities)
-        by_head = (spread(windows, each, frame_count=count) for each in window_probabilities)  # (F, 7), one at a time
-        behind = sum((_find_top(each) == top).astype(np.int64) for each in by_head)
-        agreement = np.where(observed, behind / len(heads), np.nan)
+    probabilities, agreement = spread_heads(windows, window_probabilities, reported=reported, observed=observed)
     return Timeline(
         video=info,
         track_id=track.track_id,
@@ -335,13 +328,30 @@ def build_timeline(
         heads=heads,
         times=times,
         probabilities=probabilities,
-        agreement=agreement.astype(np.float32),
+        agreement=agreement,
         observed=observed,
         boxes=np.stack([_interpolate(column, track, observed) for column in track.boxes.T], axis=1),
         scores=_interpolate(track.scores, track, observed),
         window_probabilities=window_probabilities,
         extras={name: _hold_values(values, track, observed) for name, values in extras.items()},
     )
+
+
+def spread_heads(windows: Windows, by_head: Floats, *, reported: Floats, observed: Booleans) -> tuple[Floats, Floats]:
+    """Return float32 probabilities (F, 7) and agreement (F,) from window probabilities, `by_head` (heads, W, 7).
+
+    The probabilities are those of `reported` (W, 7); agreement is the share of the heads whose top emotion is theirs.
+    Both are NaN in frames that are not `observed`, (F,), and agreement is with a single head.
+    """
+    count = len(observed)
+    probabilities = np.where(observed[:, None], spread(windows, reported, frame_count=count), np.nan)
+    agreement = np.full(count, np.nan)
+    if len(by_head) > 1:
+        top = _find_top(probabilities)
+        each_top = (_find_top(spread(windows, each, frame_count=count)) for each in by_head)  # one at a time
+        behind = sum((each == top).astype(np.int64) for each in each_top)
+        agreement = np.where(observed, behind / len(by_head), np.nan)
+    return probabilities, agreement.astype(np.float32)
 
 
 def _find_top(probabilities: Floats) -> Integers:
