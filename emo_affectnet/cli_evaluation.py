@@ -24,13 +24,14 @@ from .cli_training import (
 )
 from .emotions import Emotion
 from .errors import UsageError
-from .weight_sets import resolve, resolve_backbone
-from .weights import verify
+from .weight_sets import find_heads, resolve, resolve_backbone
+from .weights import hash_file, verify
 
 if TYPE_CHECKING:
     from .training.corpora.clip import Problem
     from .training.evaluate import FaceScores
     from .training.features import CorpusFeatures
+    from .training.real import RealEvaluation
 
 AFFECTNET_VALID = 3500  # images with one of the seven emotions, 500 of each
 
@@ -128,6 +129,48 @@ def evaluate_clips(
         clip_tables.write_parts(found.parts, save / "by_column.csv")
     clip_tables.write_clips(found.clips, found.readings, save / "clips.csv")
     click.echo(f"Tables, pictures, all counts and a row for each clip (clips.csv) are in {save}.")
+
+
+@evaluate.command("real")
+@click.argument("folder", type=PATH)
+@click.option("--save", type=PATH, default=Path("results"), show_default=True, help="Folder for tables and pictures.")
+@click.option("--heads", type=PATH, help="Folder with the heads to average.  [default: the bundled ones]")
+@add_options(CACHE_OPTIONS)
+def evaluate_real(folder: Path, save: Path, heads: Path | None, backbone: Path | None, **reading: Any) -> None:
+    """Score the weights on real people: FOLDER holds PEDFE, as clips.csv and what it lists.
+
+    The tables are those of MODEL_CARD.md: with seven and six answers, with and without a baseline, beside human raters
+    and, with FOLDER/py_feat.csv, beside py-feat. They also show how far `agreement` can be trusted.
+    """
+    from .plots import plot_lines, plot_trust
+    from .training import real, real_tables
+    from .training.corpora import read_table
+
+    path = resolve_backbone(backbone=backbone)
+    files = find_heads(heads) if heads else resolve().heads
+    (corpus,) = extract_corpora([read_table(real.find_table(folder))], backbone=path, **reading)
+    with show_bar("Reading clips with the heads") as on_progress:
+        found = real.evaluate_real(
+            corpus, folder=folder, heads=list(files.values()), backbone=path, on_progress=on_progress
+        )
+    _tell_real(found)
+    real_tables.write_real(found, save, weights={file.name: hash_file(file) for file in (path, *files.values())})
+    plot_lines(real_tables.curve_lines(found), save / "curve.png", x="other clips of the person", y="UAR, %")
+    shown = [each.separation for each in real_tables.list_shown(found)]
+    plot_trust([(each.measure, each.bins) for each in shown], save / "trust.png")
+    click.echo(f"Tables, pictures, all figures and a row for each clip are in {save}.")
+
+
+def _tell_real(found: "RealEvaluation") -> None:
+    from .training import real_tables
+
+    print_table(real_tables.describe(found), real_tables.score_rows(found))
+    print_table("UAR by how many other clips of the person are known", real_tables.curve_rows(found))
+    print_table("UAR of the emotion of a clip and of its peak", real_tables.answer_rows(found))
+    print_table("How well a value separates right answers from wrong ones", real_tables.trust_rows(found))
+    print_table("Right answers of seven, as it is, by value", real_tables.right_rows(found))
+    for remark in real_tables.remarks(found):
+        click.echo(remark)
 
 
 def _refuse_options(*names: str, reason: str) -> None:

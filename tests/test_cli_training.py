@@ -198,7 +198,7 @@ def test_evaluate_clips_scores_a_folder_of_ones_own(tmp_path: Path) -> None:
     options = ("--save", tmp_path / "results", "--cache", tmp_path / "cache", "--jobs", 1)
     refused = invoke(main, "evaluate", "clips", labels, *options, "--by", "sort")
     assert refused.exit_code == 2
-    assert "There is no column 'sort'; choose one of: kind." in refused.stderr
+    assert "There is no column named 'sort'; choose one of: kind." in refused.stderr
     assert not (tmp_path / "cache").exists()  # no video was read for that
     result = invoke(main, "evaluate", "clips", labels, *options, "--by", "Kind")
     assert result.exit_code == 0, result.output
