@@ -6,12 +6,13 @@ shown as one, and no window reaches across it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from .baseline import Baseline
 from .emotions import Emotion
 from .video import Frame, VideoInfo
 from .weights import ENSEMBLE
@@ -44,6 +45,10 @@ class FaceTrack:
             raise ValueError(f"A track's arrays must be equally long; their lengths are {sorted(lengths)}.")
         if np.any(np.diff(self.frame_indices) <= 0):
             raise ValueError("A track's frame indices must strictly rise.")
+
+    def move(self, shift: Floats) -> "FaceTrack":
+        """Return the same track with `shift` (512,) added to its features."""
+        return replace(self, features=self.features + shift)
 
     def __len__(self) -> int:
         return len(self.frame_indices)
@@ -231,6 +236,8 @@ class Timeline:
     scores: Floats  # (F,) interpolated likewise
     window_probabilities: Floats  # (heads, W, 7)
     extras: Mapping[str, Floats] = field(default_factory=dict)  # (F,) by column: what else a sibling model says
+    raw_probabilities: Floats | None = None  # (F, 7) without any baseline; None where none is used
+    baseline: Baseline | None = None  # what was taken off
 
     def __post_init__(self) -> None:
         known = self.probabilities[self.observed]
@@ -307,15 +314,23 @@ def build_timeline(
     heads: tuple[str, ...],
     head: str,
     extras: Mapping[str, Floats],
+    raw_windows: Floats | None = None,
+    baseline: Baseline | None = None,
 ) -> Timeline:
     """Spread window probabilities (heads, W, 7) over all frames of the video, whose `times` (F,) are in s.
 
-    `extras` are further values (T,) of the track's samples, by column, held until the next sample.
+    `extras` are further values (T,) of the track's samples, by column, held until the next sample. `raw_windows` are
+    the window probabilities without the `baseline`, where they are to be kept.
     """
     count = len(times)
     observed = find_observed(track, samples=samples, frame_count=count)
-    reported = choose_head(window_probabilities, heads, head)
-    probabilities = np.where(observed[:, None], spread(windows, reported, frame_count=count), np.nan)
+
+    def spread_reported(judged: Floats) -> Floats:
+        reported = choose_head(judged, heads, head)
+        frames: Floats = np.where(observed[:, None], spread(windows, reported, frame_count=count), np.nan)
+        return frames
+
+    probabilities = spread_reported(window_probabilities)
     agreement = np.full(count, np.nan, dtype=np.float32)
     if len(heads) > 1:
         top = _find_top(probabilities)
@@ -335,6 +350,8 @@ def build_timeline(
         scores=_interpolate(track.scores, track, observed),
         window_probabilities=window_probabilities,
         extras={name: _hold_values(values, track, observed) for name, values in extras.items()},
+        raw_probabilities=None if raw_windows is None else spread_reported(raw_windows),
+        baseline=baseline,
     )
 
 
