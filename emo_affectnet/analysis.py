@@ -28,7 +28,7 @@ from .interpretation import ENGAGEMENT
 from .readings import read_reading, write_reading
 from .recognizer import ENGAGEMENT_HZ, EmotionRecognizer, Progress, Reading
 from .records import publish, record_path, take_fingerprint
-from .report_folder import features_part
+from .report_folder import features_part, report_name
 from .reports import WRITERS, check_writable, report_place
 from .summary import Outcome
 from .timeline import Floats, Timeline, modal_emotion
@@ -210,7 +210,7 @@ class Analyst:
         with FeatureWriter(part, origin=origin, settings=recognizer.settings) as writer:
             writer.add(
                 VideoFeatures(
-                    source.name,
+                    report_name(source.name),
                     indices=np.concatenate([np.empty(0, np.int64), *(track.frame_indices for track in tracks)]),
                     times=np.concatenate([np.empty(0), *(track.times for track in tracks)]),
                     people=np.repeat([track.track_id for track in tracks], [len(each) for each in tracks]).astype(

@@ -59,6 +59,11 @@ def reading_name(name: str) -> str:
     return f"{_READINGS}/{name}"
 
 
+def report_name(name: str) -> str:
+    """Return the name of the report that a reading is for; the name of a report is its own."""
+    return name.removeprefix(f"{_READINGS}/")
+
+
 def moved_name(name: str) -> str:
     """Return the name of what a report's people read as after their features were moved."""
     return f"{_MOVED}/{name}"
