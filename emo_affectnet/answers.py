@@ -3,6 +3,15 @@
 The rule is the same everywhere, from the summary to the evaluation, and a report's CSV is enough to compute it: the
 emotion of a video is the one with the largest mean probability over the frames in which the face was observed. The
 peak is the strongest passage that is not Neutral.
+
+Which of the two agrees better with people's labels is printed by `emo-affectnet evaluate real` for any weights. On 722
+clips of PEDFE, most of 2 to 3 s, UAR in %:
+
+| weights | emotion of seven | emotion of six | peak's emotion | peak minus emotion of six, 95 % |
+|---|---|---|---|---|
+| 0.1.0, six heads | 21.0 | 37.9 | 37.4 | -0.5 (-1.3 to +0.4) |
+
+So the peak says when, and is no better an answer than the mean without Neutral.
 """
 
 from dataclasses import dataclass
@@ -38,6 +47,12 @@ def find_emotion(probabilities: Rows) -> Emotion | None:
     """Return the emotion with the largest mean over the frames (F, 7) with a face, or None without a face."""
     means = average_frames(probabilities)
     return None if means is None else Emotion(int(means.argmax()))
+
+
+def modal_emotion(window_probabilities: Rows) -> Emotion | None:
+    """Return the commonest top emotion of windows (W, 7), the published vote; a tie goes to the first in order."""
+    votes = np.bincount(window_probabilities.argmax(axis=1), minlength=len(Emotion))
+    return Emotion(int(votes.argmax())) if len(window_probabilities) else None
 
 
 def find_peak(probabilities: Rows, times: Doubles) -> Peak | None:

@@ -44,7 +44,7 @@ class Outcome:
     fps: float | None = None
     duration: float | None = None  # s
     message: str | None = None
-    extras: Mapping[str, float | None] = field(default_factory=dict)  # further columns, see `reports`; means
+    extras: Mapping[str, float | str | None] = field(default_factory=dict)  # further columns, see `reports`; means
     seconds: float | None = None  # taken; in no file, so that equal work makes equal files
 
     def to_json(self) -> dict[str, Any]:

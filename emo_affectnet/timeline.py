@@ -6,13 +6,14 @@ shown as one, and no window reaches across it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from .answers import Peak, average_frames, find_emotion, find_peak
+from .baseline import Baseline
 from .emotions import Emotion
 from .video import Frame, VideoInfo
 from .weights import ENSEMBLE
@@ -45,6 +46,10 @@ class FaceTrack:
             raise ValueError(f"A track's arrays must be equally long; their lengths are {sorted(lengths)}.")
         if np.any(np.diff(self.frame_indices) <= 0):
             raise ValueError("A track's frame indices must strictly rise.")
+
+    def move(self, shift: Floats) -> "FaceTrack":
+        """Return the same track with `shift` (512,) added to its features."""
+        return replace(self, features=self.features + shift)
 
     def __len__(self) -> int:
         return len(self.frame_indices)
@@ -205,12 +210,6 @@ def find_observed(track: FaceTrack, *, samples: Integers, frame_count: int) -> B
     return observed
 
 
-def modal_emotion(window_probabilities: Floats) -> Emotion | None:
-    """Return the commonest top emotion of windows (W, 7), the published vote; a tie goes to the first in order."""
-    votes = np.bincount(window_probabilities.argmax(axis=1), minlength=len(Emotion))
-    return Emotion(int(votes.argmax())) if len(window_probabilities) else None
-
-
 @dataclass(frozen=True, eq=False)
 class Timeline:
     """The emotions of one person over a whole video, one row per frame; unknown is NaN."""
@@ -227,6 +226,8 @@ class Timeline:
     scores: Floats  # (F,) interpolated likewise
     window_probabilities: Floats  # (heads, W, 7)
     extras: Mapping[str, Floats] = field(default_factory=dict)  # (F,) by column: what else a sibling model says
+    raw_probabilities: Floats | None = None  # (F, 7) without any baseline; None where none is used
+    baseline: Baseline | None = None  # what was taken off
 
     def __post_init__(self) -> None:
         known = self.probabilities[self.observed]
@@ -313,14 +314,21 @@ def build_timeline(
     heads: tuple[str, ...],
     head: str,
     extras: Mapping[str, Floats],
+    raw_windows: Floats | None = None,
+    baseline: Baseline | None = None,
 ) -> Timeline:
     """Spread window probabilities (heads, W, 7) over all frames of the video, whose `times` (F,) are in s.
 
-    `extras` are further values (T,) of the track's samples, by column, held until the next sample.
+    `extras` are further values (T,) of the track's samples, by column, held until the next sample. `raw_windows` are
+    the window probabilities without the `baseline`, where they are to be kept.
     """
     observed = find_observed(track, samples=samples, frame_count=len(times))
     reported = choose_head(window_probabilities, heads, head)
     probabilities, agreement = spread_heads(windows, window_probabilities, reported=reported, observed=observed)
+    raw = None
+    if raw_windows is not None:
+        reported = choose_head(raw_windows, heads, head)
+        raw, _ = spread_heads(windows, raw_windows[:1], reported=reported, observed=observed)
     return Timeline(
         video=info,
         track_id=track.track_id,
@@ -334,6 +342,8 @@ def build_timeline(
         scores=_interpolate(track.scores, track, observed),
         window_probabilities=window_probabilities,
         extras={name: _hold_values(values, track, observed) for name, values in extras.items()},
+        raw_probabilities=raw,
+        baseline=baseline,
     )
 
 

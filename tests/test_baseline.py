@@ -104,16 +104,27 @@ def test_adjusted_probabilities_sum_to_one_and_unknown_ones_stay_unknown() -> No
     assert np.isnan(adjusted[:, 1]).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_baseline_survives_json_to_the_last_bit(kind: str) -> None:
+def test_a_rest_survives_json_to_the_last_bit() -> None:
     noise = np.random.default_rng(0)
-    shift = noise.normal(size=512).astype(np.float32)
-    baseline = Baseline(kind, shift, noise.normal(size=7), recordings=3, seconds=0.1)
-    again = Baseline.from_json(json.loads(json.dumps(baseline.to_json())))
-    assert again.sha256 == baseline.sha256
-    assert again.feature_shift is not None
-    np.testing.assert_array_equal(again.feature_shift, shift)
-    np.testing.assert_array_equal(again.log_shift, baseline.log_shift)
+    rest = Rest(noise.normal(size=512), noise.normal(size=7), recordings=3, seconds=0.1)
+    again = Rest.from_json(json.loads(json.dumps(rest.to_json())))
+    np.testing.assert_array_equal(again.features, rest.features)
+    np.testing.assert_array_equal(again.log_probabilities, rest.log_probabilities)
+    assert (again.recordings, again.seconds) == (3, 0.1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_baseline_says_what_it_takes_off_and_what_it_rests_on(kind: str) -> None:
+    told = Baseline(kind, np.zeros(512), np.arange(7), recordings=1, seconds=63.25).describe()
+    assert (told["kind"], told["recordings"], told["seconds"], told["moves_features"]) == (kind, 1, 63.25, True)
+    assert told["log_shift"]["Surprise"] == 3.0
+    assert len(told["sha256"]) == 64
+
+
+def test_a_baseline_in_words_names_recordings_and_seconds() -> None:
+    assert find_run_baseline([rest_of(NEUTRAL_FACE)] * 2).words == "the run: 2 recordings, 6.0 s"
+    own = find_person_baseline(rest_of(NEUTRAL_FACE), run=None, reference=None)
+    assert own.words == "the person: 1 recording, 3.0 s"
 
 
 def test_what_is_taken_off_has_another_hash_as_soon_as_it_differs() -> None:
@@ -134,8 +145,8 @@ def test_what_is_taken_off_has_another_hash_as_soon_as_it_differs() -> None:
         # numbers that are none
         (lambda: Rest(np.full(512, np.nan), np.zeros(7), recordings=1, seconds=1.0), "features should be"),
         (lambda: Rest(np.zeros(512), np.zeros(8), recordings=1, seconds=1.0), "7 finite numbers"),
-        (lambda: Rest(np.zeros(512), np.zeros(7), recordings=0, seconds=1.0), "none was given"),
-        (lambda: Baseline("guess", None, np.zeros(7), recordings=1, seconds=1.0), "one of run, person, file"),
+        (lambda: pool_rests([Rest(np.zeros(512), np.zeros(7), recordings=0, seconds=1.0)]), "there is none"),
+        (lambda: Baseline("guess", None, np.zeros(7), recordings=1, seconds=1.0), "one of run, person, rest"),
         (lambda: Baseline("run", None, np.zeros(7), recordings=1, seconds=-1.0), "not on 1 and -1.0 s"),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emo_affectnet.answers import modal_emotion
 from emo_affectnet.emotions import Emotion
 from emo_affectnet.timeline import (
     MAX_GAP,
@@ -17,7 +18,6 @@ from emo_affectnet.timeline import (
     empty_timeline,
     find_observed,
     hold,
-    modal_emotion,
     sample_by_time,
     sample_frames,
     sample_stride,

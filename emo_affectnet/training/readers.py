@@ -15,8 +15,8 @@ import torch
 from ..answers import average_frames
 from ..baseline import Baseline
 from ..emotions import Emotion
+from ..interpretation import SMOOTHING
 from ..networks import read_backbone
-from ..recognizer import SMOOTHING
 from ..timeline import STEP, Booleans, Floats, Windows, average, hold, spread_heads
 from .features import ClipFeatures, track_of, track_windows
 from .heads import Head, predict_windows

@@ -105,7 +105,7 @@ def evaluate_real(
     peer = _read_peer(folder / PEER_TABLE, corpus)
     systems += [System(PEER, corpus.clips, peer, None)] if peer else []
     record = read_record(backbone)
-    mean = getattr(record, "feature_mean", None)
+    mean = record.feature_mean if record else None
     reference = None if mean is None else np.array(mean, dtype=np.float64)
     treated = {
         (system.name, treatment): readings for system in systems for treatment, readings in _treat(system, reference)
