@@ -1,7 +1,7 @@
 """What a system reads in labelled clips: features go in, the rows of a report come out, frame by frame.
 
 The windows, the spreading over frames and the averaging are those of the recognizer, so that an evaluation scores what
-a report shows. Windows of many clips go through a head together; one clip at a time takes four times as long.
+a report shows. Windows of many clips go through a head together; one clip at a time takes several times as long.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,13 +44,10 @@ class ClipReading:
         return means
 
     @cached_property
-    def _rows(self) -> tuple[Floats, Floats]:
-        return spread_heads(self.windows, self.by_head, reported=self.reported, observed=self.observed)
-
-    @property
     def probabilities(self) -> Floats:
         """The rows of the report, float32 (F, 7); NaN in frames without a face."""
-        return self._rows[0]
+        one = self.by_head[:1]  # agreement is not needed here, and takes several times as long
+        return spread_heads(self.windows, one, reported=self.reported, observed=self.observed)[0]
 
     @property
     def means(self) -> Floats:
@@ -61,7 +58,7 @@ class ClipReading:
     @property
     def agreement(self) -> float | None:
         """The mean share of the heads whose top emotion is the reported one; None without a face, or with one head."""
-        by_frame = self._rows[1]
+        by_frame = spread_heads(self.windows, self.by_head, reported=self.reported, observed=self.observed)[1]
         known = by_frame[~np.isnan(by_frame)]
         return float(known.mean(dtype=np.float64)) if len(known) else None
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from .. import __version__
 from ..files import tell_unwritable, whole_file
 from .clip_tables import write_clips, write_rows
+from .judgements import MAJORITY
 from .metrics import RESAMPLES, Difference, Interval
 from .real import (
     ANSWERS,
     AS_IS,
     ENSEMBLE,
-    MAJORITY,
     OTHERS,
     PERSON,
     RATERS,
