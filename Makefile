@@ -3,6 +3,7 @@
 # soak: long and many videos, and whether memory, files or threads grow with their number
 # fuzz: damaged inputs by the thousand, for MINUTES=10 after the properties, which take about as long
 # evaluate-bundled DATA=folder: the figures of MODEL_CARD.md, from FER+ faces that are not part of the project
+# evaluate-real DATA=folder: the figures of MODEL_CARD.md on real people, from PEDFE, which is not part of the project
 PYTHON ?= python3
 MINUTES ?= 10
 VENV := .venv
@@ -14,7 +15,7 @@ RUN := $(BIN)/python -m emo_affectnet
 # A worker for each core, each with one thread: torch and TensorFlow would ask for all cores at once.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: demo loco-demo test check bench soak fuzz evaluate-bundled clean
+.PHONY: demo loco-demo test check bench soak fuzz evaluate-bundled evaluate-real clean
 
 demo: $(VENV)/.run
 	$(BIN)/python run.py --path_video video/ --path_save report/
@@ -56,6 +57,10 @@ evaluate-bundled: $(VENV)/.dev
 	$(RUN) evaluate faces $(DATA) --corpus FER2013 --split test
 	$(RUN) evaluate loco --simulate-from $(DATA) --save runs/evaluation/loco
 	$(RUN) evaluate clips benchmarks/demo_clips.csv --save runs/evaluation/clips
+
+evaluate-real: $(VENV)/.dev
+	@test -d "$(DATA)" || { echo "Give the folder of PEDFE: make evaluate-real DATA=folder"; exit 2; }
+	$(RUN) evaluate real $(DATA) --save runs/evaluation/real
 
 clean:
 	rm -rf $(VENV) report build *.egg-info

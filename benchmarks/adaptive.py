@@ -21,10 +21,10 @@ from measurement import ROOT, write_figures
 from emo_affectnet.emotions import Emotion
 from emo_affectnet.networks import load_head
 from emo_affectnet.timeline import Doubles, Integers
-from emo_affectnet.training.evaluate import Classifier, read_classifier
 from emo_affectnet.training.features import ClipFeatures, CorpusFeatures, track_windows
 from emo_affectnet.training.heads import predict_windows
 from emo_affectnet.training.metrics import NO_FACE, uar, war
+from emo_affectnet.training.readers import Classifier, read_classifier
 from emo_affectnet.training.stills import simulate_study
 from emo_affectnet.weight_sets import resolve, resolve_backbone
 from emo_affectnet.weights import hash_file

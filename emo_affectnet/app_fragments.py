@@ -32,7 +32,10 @@ def describe_outcome(outcome: Outcome) -> Markup:
     """Say in words what a video shows."""
     if outcome.emotion is None:
         return Markup('<p class="emotion">No face</p><p>{}</p>').format(outcome.message)
-    facts = [f"face seen in {outcome.coverage:.0%} of {outcome.frames} frames"]
+    facts = []
+    if outcome.peak is not None and outcome.peak_time is not None:
+        facts.append(f"peak: {outcome.peak} {outcome.peak_probability:.0%} at {format_time(outcome.peak_time)}")
+    facts.append(f"face seen in {outcome.coverage:.0%} of {outcome.frames} frames")
     if outcome.agreement is not None:
         facts.append(f"heads agree {outcome.agreement:.0%}")
     facts.append("1 person" if outcome.people == 1 else f"{outcome.people} people")

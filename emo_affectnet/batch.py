@@ -6,7 +6,7 @@ again, and ends with the same files as one that was never disturbed.
 
 import functools
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -17,6 +17,7 @@ from . import workers
 from .carrier import find_finished, lend_folder, open_carrier
 from .files import tell_unwritable
 from .inputs import Input, Options, Progress, Shard, find_inputs
+from .people import Persons, assign_people
 from .places import to_place
 from .report_folder import features_part, reserve
 from .summary import Outcome, SummaryWriter, summary_path
@@ -51,6 +52,7 @@ def analyze(
     on_ready: Callable[[Crew, int, int], None] = lambda crew, kept, inputs: None,
     on_progress: Progress = lambda source, done, total: None,
     on_outcome: Callable[[Outcome], None] = lambda outcome: None,
+    on_step: Callable[[int, int], None] = lambda done, inputs: None,
 ) -> list[Outcome]:
     """Write a report for every video under `paths` into `save`, and the summary; return its rows.
 
@@ -65,6 +67,10 @@ def analyze(
     kept, and of how many; `on_progress` the input, its frames done and its frames in all, if known; `on_outcome` each
     new row as soon as it stands.
 
+    Where the baseline is of the run or of its people, all videos are read before the first report is written, and
+    `on_step` is given how many inputs each step has done, and of how many. The readings stay in `save`. A shard makes
+    its readings and no more; the same call without a shard then writes all reports, and reads no video again.
+
     Raises:
         UsageError: a path or an option is wrong; nothing was written.
         WeightsError: the weights cannot be used; nothing was written.
@@ -76,6 +82,7 @@ def analyze(
     sources, passed_over = find_inputs([to_place(path) if isinstance(path, str) else path for path in paths])
     inputs = [source for source in sources if shard is None or shard.holds(source)]
     on_found(len(inputs), passed_over)
+    persons = assign_people(sources, options.people)
     if features:
         _check_place(features)
     with ExitStack() as stack:
@@ -83,19 +90,85 @@ def analyze(
         unfinished = stack.enter_context(reserve(near, shard))
         crew = crew or functools.partial(open_carrier, workers.open_workers)
         team = stack.enter_context(crew(options, save, unfinished))
-        kept = {} if force or features else _find_kept(inputs, save, team.settings)
-        on_ready(team, len(kept), len(inputs))
+        desk = _Desk(team, save, is_forced=force or bool(features), on_progress=on_progress)
+        lost: list[Outcome] = []  # rows of videos that cannot be read, before others have a report
+        if not options.awaits_people:
+            kept = desk.find_kept(inputs)
+            on_ready(team, len(kept), len(inputs))
+        else:
+            from .baseline_run import plan_readings
+
+            readings = plan_readings(inputs)
+            on_ready(team, len(desk.find_kept(readings)), len(inputs))
+            read = desk.work(readings, on_step)
+            if shard:
+                return list(read.values())
+            inputs, lost = _plan_reports(desk, inputs, read, persons, options, on_step)
+            kept = desk.find_kept(inputs)
+            on_step(len(lost) + len(kept), len(sources))
         summary = stack.enter_context(
             SummaryWriter(
-                summary_path(near, shard), unfinished=unfinished, extras=team.extra_columns, rows=kept.values()
+                summary_path(near, shard),
+                unfinished=unfinished,
+                extras=team.extra_columns,
+                rows=[*lost, *kept.values()],
             )
         )
+        for outcome in lost:
+            on_outcome(outcome)
         for _, outcome in team.run([each for each in inputs if each.name not in kept], on_progress=on_progress):
             summary.add(outcome)
             on_outcome(outcome)
         if features:
-            _join_features(features, (features_part(unfinished, source) for source in inputs))
+            _join_features(features, (features_part(unfinished, source) for source in sources))
     return summary.rows
+
+
+class _Desk:
+    """Lets a crew do what is not finished."""
+
+    def __init__(self, team: Crew, save: Path, *, is_forced: bool, on_progress: Progress) -> None:
+        self.team, self.save, self.is_forced, self.on_progress = team, save, is_forced, on_progress
+
+    def find_kept(self, inputs: Sequence[Input]) -> dict[str, Outcome]:
+        """Return the rows of the inputs that are finished, by the names of their reports; of none if all is forced."""
+        return {} if self.is_forced else _find_kept(inputs, self.save, self.team.settings)
+
+    def work(self, inputs: Sequence[Input], on_step: Callable[[int, int], None]) -> dict[str, Outcome]:
+        """Return the rows of all inputs by their labels, after a step in which no summary is written."""
+        kept = self.find_kept(inputs)
+        rows = {source.label: kept[source.name] for source in inputs if source.name in kept}
+        on_step(len(rows), len(inputs))
+        left = [source for source in inputs if source.name not in kept]
+        for source, outcome in self.team.run(left, on_progress=self.on_progress):
+            rows[source.label] = outcome
+            on_step(len(rows), len(inputs))
+        return rows
+
+
+def _plan_reports(
+    desk: _Desk,
+    inputs: Sequence[Input],
+    read: Mapping[str, Outcome],
+    persons: Persons,
+    options: Options,
+    on_step: Callable[[int, int], None],
+) -> tuple[list[Input], list[Outcome]]:
+    """Return what to report once all videos were `read`, with all baselines, and the rows of those that failed."""
+    from .baseline_run import gather, plan_moves, plan_reports
+
+    there = [source for source in inputs if not _is_lost(read[source.label])]
+    cast = gather(there, desk.save, persons, baseline=str(options.baseline))
+    moves = plan_moves(cast, desk.save)
+    rows = {**read, **desk.work(moves, on_step)}
+    lost = {label: row for label, row in rows.items() if _is_lost(row)}
+    whole = cast.leave_out(lost)
+    done = [source for source in moves if source.label not in lost]
+    return plan_reports(whole, desk.save, done), list(lost.values())
+
+
+def _is_lost(outcome: Outcome) -> bool:
+    return outcome.status == "error" and outcome.frames is None  # another error has something that could be read
 
 
 def _find_kept(inputs: Sequence[Input], save: Path, settings: dict[str, str]) -> dict[str, Outcome]:

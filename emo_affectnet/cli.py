@@ -34,6 +34,7 @@ from .cli_viewing import annotate, app, live, report
 from .cli_weights import weights
 from .errors import UsageError, printable
 from .inputs import Options, Shard
+from .report_folder import BASELINE
 from .summary import summary_path
 from .weight_sets import find_thresholds
 
@@ -62,6 +63,21 @@ _FORMATS = click.option(
 )
 
 
+_BASELINE = click.option(
+    "--baseline",
+    metavar="none|run|person|FILE",
+    default="none",
+    show_default=True,
+    help="Take off what all recordings, or those of a person, read as on average, or a recording of them at rest.",
+)
+_PEOPLE = click.option(
+    "--people",
+    metavar="FILE.csv|folder",
+    help="For --baseline person: a table with the columns file and person, or 'folder' where videos in one folder are "
+    "of one person.  [default: each video is of another person]",
+)
+
+
 @click.group(cls=Group, context_settings=HELP)
 @click.version_option(__version__, prog_name="emo-affectnet")
 def main() -> None:
@@ -82,6 +98,8 @@ for command in (annotate, report, live, app, weights, corpora, train, evaluate):
 @click.option("--engagement", is_flag=True, help="Add a column; with --backbone enet_b0_8_best_afew, for example.")
 @click.option("--adaptive", is_flag=True, help="Look at few frames, and at more where they do not tell; summary only.")
 @click.option("--thresholds", type=PATH, help="What --adaptive goes by.  [default: that of the weights]")
+@_BASELINE
+@_PEOPLE
 @job_options
 @recognizer_options
 def analyze(paths: tuple[Path, ...], **options: Any) -> None:
@@ -103,6 +121,8 @@ def analyze(paths: tuple[Path, ...], **options: Any) -> None:
 )
 @_FACES
 @_FORMATS
+@_BASELINE
+@_PEOPLE
 @job_options
 @published_options
 def run(path_video: Path, **options: Any) -> None:
@@ -121,6 +141,8 @@ def _analyze(
     time_limit: float | None,
     cluster: str | None,
     address: str | None,
+    baseline: str,
+    people: str | None,
     features: Path | None = None,
     adaptive: bool = False,
     thresholds: Path | None = None,
@@ -139,6 +161,8 @@ def _analyze(
         faces=faces,
         formats=formats,
         thresholds=(thresholds or find_thresholds(recognizer_settings["weights"])) if adaptive else None,
+        baseline=baseline,
+        people=people,
     )
     share = Shard.parse(shard) if shard else None
     passed_over: list[Path] = []
@@ -170,8 +194,17 @@ def _analyze(
             on_ready=on_ready,
             on_progress=bars.on_progress,
             on_outcome=lambda outcome: bars.on_finished(_describe(outcome)),
+            on_step=bars.plan,
         )
-    _tell_outcomes(outcomes, passed_over, summary=summary_path(save, share), is_adaptive=adaptive)
+    if options.awaits_people and share:
+        kept = f"read into {save / BASELINE}; the same command without --shard, once all shares are read, writes them"
+    elif adaptive:
+        kept = f"summed up in {summary_path(save, share)}"
+    else:
+        kept = f"in {save}, with {summary_path(save, share).name}"
+    _tell_outcomes(outcomes, passed_over, what="video" if adaptive else "report", kept=kept)
+    if options.awaits_people:
+        click.echo(f"The readings of the faces stay in {save / BASELINE} for the next run; remove it to remove them.")
 
 
 @contextmanager
@@ -232,11 +265,9 @@ def _describe(outcome: "Outcome") -> str:
     return f"{outcome.file}: {outcome.emotion} (face seen {outcome.coverage:.0%}{agreement}{people}, {took})"
 
 
-def _tell_outcomes(outcomes: "list[Outcome]", passed_over: list[Path], *, summary: Path, is_adaptive: bool) -> None:
+def _tell_outcomes(outcomes: "list[Outcome]", passed_over: list[Path], *, what: str, kept: str) -> None:
     failed = [outcome for outcome in outcomes if outcome.status == "error"]
     done = sum(outcome.status != "error" or outcome.frames is not None for outcome in outcomes)
-    what = "video" if is_adaptive else "report"
-    kept = f"summed up in {summary}" if is_adaptive else f"in {summary.parent}, with {summary.name}"
     click.echo(f"{done} of {len(outcomes)} {what if len(outcomes) == 1 else what + 's'} {kept}.")
     if passed_over:
         names = ", ".join(printable(path.name) for path in passed_over[:3])

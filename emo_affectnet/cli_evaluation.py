@@ -18,18 +18,20 @@ from .cli_training import (
     extract_corpora,
     read_policies,
     scan_corpora,
+    show_bar,
     tell_problems,
     tell_results,
 )
 from .emotions import Emotion
 from .errors import UsageError
-from .weight_sets import DEFAULT_WEIGHTS, WEIGHTS, find_in, resolve, resolve_backbone
-from .weights import verify
+from .weight_sets import DEFAULT_WEIGHTS, WEIGHTS, find_heads, find_in, resolve, resolve_backbone
+from .weights import hash_file, verify
 
 if TYPE_CHECKING:
     from .training.corpora.clip import Problem
     from .training.evaluate import FaceScores
     from .training.features import CorpusFeatures
+    from .training.real import RealEvaluation
 
 AFFECTNET_VALID = 3500  # images with one of the seven emotions, 500 of each
 
@@ -80,36 +82,95 @@ def _open_targets(
 @click.option("--head-file", type=PATH, help="A head file instead of the mean over the bundled ones.")
 @click.option("--classifier", type=PATH, help="Score a classifier, from `train classifier`, instead of the weights.")
 @click.option("--features", type=PATH, help="With --classifier: the saved features of the clips.")
+@click.option("--by", multiple=True, metavar="COLUMN", help="Scores for each value of this column of LABELS.csv too.")
 @add_options(CACHE_OPTIONS)
 def evaluate_clips(
-    labels: Path, save: Path, head_file: Path | None, classifier: Path | None, features: Path | None, **options: Any
+    labels: Path,
+    save: Path,
+    head_file: Path | None,
+    classifier: Path | None,
+    features: Path | None,
+    by: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Score the weights on your own clips, listed in LABELS.csv: path, emotion and, if known, speaker, start, end.
+
+    Each score is given with all seven answers, and with Neutral left out. LABELS.csv may have further columns; --by
+    cuts numbers with many values at their quartiles.
 
     With --classifier, the labels may be any words in a column label.
     """
     if classifier and features:
-        _refuse_options("head_file", *options, reason="--classifier reads saved features and needs no weights")
+        _refuse_options("head_file", "by", *options, reason="--classifier reads saved features and needs no weights")
         _evaluate_classifier(labels, save, classifier=classifier, features=features)
         return
     if classifier or features:
         raise UsageError("--classifier and --features go together: the file of a classifier, and features to score.")
 
-    from .networks import load_head
-    from .training import evaluate
+    from .training import clip_tables, evaluate
     from .training.corpora import read_table
 
     path = resolve_backbone(backbone=options["backbone"])
-    (corpus,) = extract_corpora([read_table(labels)], **{**options, "backbone": path})
+    scan, columns = read_table(labels), [column.casefold() for column in by]
+    for column in columns:
+        clip_tables.split_clips(scan.clips, column)  # raises before any video is read
+    (corpus,) = extract_corpora([scan], **{**options, "backbone": path})
     files = [head_file] if head_file else list(resolve().heads.values())
-    results = evaluate.score_with_baselines(
-        corpus,
-        evaluate.read_with_heads([load_head(file) for file in files]),
-        classifier=evaluate.read_classifier(path),
-    )
     title = f"{corpus.name}: {'one head' if head_file else 'mean over the bundled heads'}"
-    tell_results(evaluate.collect(results, {corpus.name: corpus}, weights=[path, *files], title=title), save)
-    click.echo(f"Tables, pictures and all counts are in {save}.")
+    with show_bar("Reading clips with the heads") as on_progress:
+        found = evaluate.evaluate_clips(
+            corpus, heads=files, backbone=path, title=title, by=columns, on_progress=on_progress
+        )
+    tell_results(found.result, save)
+    for column in columns:
+        parts = [part for part in found.parts if part.column == column]
+        print_table(f"By {column}", clip_tables.part_rows(parts))
+    if columns:
+        clip_tables.write_parts(found.parts, save / "by_column.csv")
+    clip_tables.write_clips(found.clips, found.readings, save / "clips.csv")
+    click.echo(f"Tables, pictures, all counts and a row for each clip (clips.csv) are in {save}.")
+
+
+@evaluate.command("real")
+@click.argument("folder", type=PATH)
+@click.option("--save", type=PATH, default=Path("results"), show_default=True, help="Folder for tables and pictures.")
+@click.option("--heads", type=PATH, help="Folder with the heads to average.  [default: the bundled ones]")
+@add_options(CACHE_OPTIONS)
+def evaluate_real(folder: Path, save: Path, heads: Path | None, backbone: Path | None, **reading: Any) -> None:
+    """Score the weights on real people: FOLDER holds PEDFE, as clips.csv and what it lists.
+
+    The tables are those of MODEL_CARD.md: with seven and six answers, with and without a baseline, beside human raters
+    and, with FOLDER/py_feat.csv, beside py-feat. They also show how far `agreement` can be trusted.
+    """
+    from .plots import plot_lines, plot_trust
+    from .training import real, real_tables
+    from .training.corpora import read_table
+
+    path = resolve_backbone(backbone=backbone)
+    files = find_heads(heads) if heads else resolve().heads
+    (corpus,) = extract_corpora([read_table(real.find_table(folder))], backbone=path, **reading)
+    with show_bar("Reading clips with the heads") as on_progress:
+        found = real.evaluate_real(
+            corpus, folder=folder, heads=list(files.values()), backbone=path, on_progress=on_progress
+        )
+    _tell_real(found)
+    real_tables.write_real(found, save, weights={file.name: hash_file(file) for file in (path, *files.values())})
+    plot_lines(real_tables.curve_lines(found), save / "curve.png", x="other clips of the person", y="UAR, %")
+    shown = [each.separation for each in real_tables.list_shown(found)]
+    plot_trust([(each.measure, each.bins) for each in shown], save / "trust.png")
+    click.echo(f"Tables, pictures, all figures and a row for each clip are in {save}.")
+
+
+def _tell_real(found: "RealEvaluation") -> None:
+    from .training import real_tables
+
+    print_table(real_tables.describe(found), real_tables.score_rows(found))
+    print_table("UAR by how many other clips of the person are known", real_tables.curve_rows(found))
+    print_table("UAR of the emotion of a clip and of its peak", real_tables.answer_rows(found))
+    print_table("How well a value separates right answers from wrong ones", real_tables.trust_rows(found))
+    print_table("Right answers of seven, as it is, by value", real_tables.right_rows(found))
+    for remark in real_tables.remarks(found):
+        click.echo(remark)
 
 
 def _refuse_options(*names: str, reason: str) -> None:

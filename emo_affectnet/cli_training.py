@@ -190,7 +190,7 @@ def extract_corpora(scans: "Sequence[Scan]", *, backbone: Path, cache: Path, job
     from .training.features import extract
 
     recognizer = functools.partial(EmotionRecognizer, backbone=backbone)
-    with _bar("Reading videos") as on_progress:
+    with show_bar("Reading videos") as on_progress:
         corpora = extract(scans, recognizer=recognizer, cache=cache, jobs=jobs, on_progress=on_progress)
     for corpus in corpora:
         seen = sum(len(clip.times) > 0 for clip in corpus.clips)
@@ -200,7 +200,7 @@ def extract_corpora(scans: "Sequence[Scan]", *, backbone: Path, cache: Path, job
 
 
 @contextmanager
-def _bar(description: str) -> Iterator[Callable[[int, int], None]]:
+def show_bar(description: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar with the time that is left, on a terminal only."""
     from rich.console import Console
     from rich.progress import Progress
@@ -296,17 +296,17 @@ def train_heads(save: Path, seeds: int, seed: int, steps: int, backbone: Path | 
 
     Of several seeds the one is kept that is best on its own sources; the corpus left out has no say in it.
     """
-    from .training import evaluate, heads
+    from .training import evaluate, heads, readers
 
     path = resolve_backbone(backbone=backbone)
     opened = open_study(backbone=path, **study)
-    classifier = evaluate.read_classifier(path)
+    classifier = readers.read_classifier(path)
     results = []
 
     def tell(trained: "TrainedHead") -> None:
         target = opened.targets[trained.held_out]
-        readers = [evaluate.read_with_heads([head]) for head in trained.heads]
-        scored = evaluate.score_with_baselines(target, readers[trained.best], seeds=readers, classifier=classifier)
+        read = [readers.read_with_heads([head]) for head in trained.heads]
+        scored = evaluate.score_with_baselines(target, read[trained.best], seeds=read, classifier=classifier)
         results.extend(scored)
         click.echo(f"{target.title}: " + ", ".join(f"{each.system} {each.scores.uar:.1%}" for each in scored) + " UAR")
 

@@ -356,8 +356,9 @@ def _takes_card(options: Options) -> bool:
 def _settle_options(options: Options, cores: int) -> Options:
     """Return options that mean the same on another machine, in another folder."""
     files = {name: Path(value).absolute() for name, value in options.recognizer.items() if _is_file(value)}
-    thresholds = options.thresholds and options.thresholds.absolute()
-    return replace(options, recognizer={**options.recognizer, **files, "threads": cores}, thresholds=thresholds)
+    rest = Path(options.baseline).absolute() if _is_file(options.baseline) else options.baseline
+    settled = replace(options, recognizer={**options.recognizer, **files, "threads": cores}, baseline=rest)
+    return replace(settled, thresholds=options.thresholds and options.thresholds.absolute())
 
 
 def _is_file(value: object) -> bool:

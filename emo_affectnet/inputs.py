@@ -25,18 +25,58 @@ VIDEO_SUFFIXES = {
 # A picture among the videos is more likely a mistake than a note or a table, so it is an input, and fails by name.
 PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 FACES = ("primary", "all")
+NONE, RUN, PERSON = "none", "run", "person"  # baselines by name; another one is a recording of the person at rest
+BASELINES = (NONE, RUN, PERSON)
+FOLDER = "folder"  # videos in one folder are of one person
+READ, MOVE, REPORT = "read", "move", "report"  # the steps of a run that has to know all its people first
 LONGEST_NAME = 255 - len(".person-999.json")  # bytes
 _PERSON = re.compile(r"\.person-\d+$")
 _RESERVED = re.compile(r"summary(\.\d+-of-\d+)?$")
 
 
 @dataclass(frozen=True)
+class Step:
+    """What is to be done with an input of a run whose baselines come from its own recordings."""
+
+    name: str  # READ, MOVE or REPORT
+    words: str = ""  # on the baseline of the primary person, for people
+    rests: tuple[tuple[int, str], ...] = ()  # by track: what is known of the person, of `baseline_run`
+    run: str = ""  # what is known of all recordings
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the result of this step depends on, beside the settings of all, in words."""
+        if self.name == READ:
+            return {"step": "reading for a baseline"}
+        known = hashlib.sha256(repr((self.rests, self.run)).encode()).hexdigest()[:16]
+        return {"step": "faces moved", "people": known} if self.name == MOVE else {"baseline": f"{self.words}, {known}"}
+
+    def to_json(self) -> list[Any]:
+        """Return what JSON can hold."""
+        return [self.name, self.words, self.rests, self.run]
+
+    @classmethod
+    def from_json(cls, fields: Sequence[Any]) -> "Step":
+        """Return the step that `to_json` returned."""
+        name, words, rests, run = fields
+        return cls(name, words, tuple((int(track), text) for track, text in rests), run)
+
+
+@dataclass(frozen=True)
 class Input:
-    """One video and the name of its report."""
+    """One video and the name of its report; with a step, the video or its reading and what the step leaves."""
 
     path: Path
     name: str  # of the report, relative to the report folder, without the suffix
     label: str  # how the summary names the video: its path below the folder that was given
+    step: Step | None = None
+
+    def settle(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """Return what the result depends on: the `settings` of all inputs, and those of the step."""
+        if self.step is None:
+            return dict(settings)
+        passed = {"faces", "formats"} if self.step.name != REPORT else set()  # which choose among what is read
+        return {name: value for name, value in settings.items() if name not in passed} | self.step.settings
 
 
 Progress = Callable[[Input, int, int | None], None]  # the video, its frames done and in all, if known
@@ -52,21 +92,42 @@ class Options:
     formats: tuple[str, ...] = ("csv",)  # of `reports.WRITERS`
     thresholds: Path | None = None
     with_features: bool = False  # everyone's features are wanted as well
+    baseline: str | Path = NONE  # one of BASELINES, or a recording of the person at rest
+    people: str | Path | None = None  # who is the same in several recordings: FOLDER, or a table; None: nobody
 
     def __post_init__(self) -> None:
         check_name("choice of faces", self.faces, FACES)
+        if self.baseline not in BASELINES:
+            object.__setattr__(self, "baseline", _find_rest(Path(self.baseline)))
+        if self.people is not None and self.people != FOLDER:
+            object.__setattr__(self, "people", Path(self.people))
+        if self.people and self.baseline != PERSON:
+            raise UsageError(f"--people belongs to --baseline {PERSON}, which was not given.")
+        if self.thresholds and self.baseline != NONE:
+            raise UsageError("An adaptive analysis looks at too few frames for a baseline: leave out one of the two.")
         if self.thresholds and (self.faces != "primary" or self.with_features or self.formats != ("csv",)):
             raise UsageError(
                 "An adaptive analysis gives a video's emotion in summary.csv and no reports by frame: leave out the "
                 "choice of faces, formats and the file of features."
             )
 
+    @property
+    def awaits_people(self) -> bool:
+        """Whether reports are written only after all recordings were read."""
+        return self.baseline in (RUN, PERSON)
+
     def to_json(self) -> dict[str, Any]:
         """Return what JSON can hold."""
         fields = asdict(self)
         paths = {name: str(value) for name, value in self.recognizer.items() if isinstance(value, Path)}
         thresholds = None if self.thresholds is None else str(self.thresholds)
-        return fields | {"recognizer": {**self.recognizer, **paths}, "thresholds": thresholds}
+        baseline, people = str(self.baseline), self.people and str(self.people)
+        return fields | {
+            "recognizer": {**self.recognizer, **paths},
+            "thresholds": thresholds,
+            "baseline": baseline,
+            "people": people,
+        }
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Options":
@@ -75,6 +136,15 @@ class Options:
         return cls(
             **{**fields, "formats": tuple(fields["formats"]), "thresholds": Path(thresholds) if thresholds else None}
         )
+
+
+def _find_rest(recording: Path) -> Path:
+    if not os.path.isfile(recording):
+        raise UsageError(
+            f"There is no recording {recording}. A baseline is {', '.join(BASELINES)}, or a recording of the person at "
+            "rest."
+        )
+    return recording
 
 
 @dataclass(frozen=True)

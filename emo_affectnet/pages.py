@@ -28,6 +28,7 @@ from markupsafe import Markup
 
 from . import __version__
 from .annotation import annotate_video
+from .answers import Peak, average_frames, find_peak
 from .emotions import EMOTION_COLOURS, EMOTION_NAMES, Emotion
 from .errors import ReportError
 from .files import whole_file
@@ -70,6 +71,7 @@ class IndexEntry:
     duration: float | None = None  # s
     message: str | None = None
     thumbnail: bytes | None = None  # JPEG
+    peak: Peak | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +80,7 @@ class _Person:
 
     rank: int  # 1 is the primary person
     emotion: Emotion
+    peak: Peak
     coverage: float
     agreement: float | None
     means: list[float]  # (7,) mean probabilities over the frames with a face
@@ -242,13 +245,16 @@ def _sum_up(table: pd.DataFrame, edges: Doubles, rank: int) -> _Person:
     probabilities = table[list(EMOTION_NAMES)].to_numpy(np.float64)  # (F, 7)
     agreement = _agreement(table)
     tops = _tops(table)
-    means = np.nanmean(probabilities, axis=0)
+    means, peak = average_frames(probabilities), find_peak(probabilities, table["time"].to_numpy(np.float64))
+    assert means is not None, "a person without a face has no part in a page"
+    assert peak is not None
     is_known = ~np.isnan(agreement)
     milliseconds = 1000 * edges
     bands = [find_runs(tops == emotion) for emotion in Emotion]
     return _Person(
         rank=rank,
         emotion=Emotion(int(means.argmax())),
+        peak=peak,
         coverage=float((tops >= 0).mean()),
         agreement=float(agreement[is_known].mean()) if is_known.any() else None,
         means=means.tolist(),

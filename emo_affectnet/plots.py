@@ -3,7 +3,7 @@
 A report becomes curves, gaps as gaps, with the video's frames above them. Confusion matrices come as arrays of counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ STRIP_RATIO = 10.2  # width by height of the place for the thumbnails
 PANELS_PER_ROW = 3  # of confusion matrices
 AGREEMENT = "#9aa5b1"  # the band of the heads that agree
 ABSENT = "#e4e4e4"  # the row of an emotion that does not occur
+_LINE_COLOURS = (EMOTION_COLOURS[2], EMOTION_COLOURS[6], EMOTION_COLOURS[5], EMOTION_COLOURS[4])  # far apart
 
 
 def plot_report(report: Path, save: Path, *, video: Path | None = None) -> None:
@@ -216,6 +217,62 @@ def _draw_confusion(axes: "Axes", title: str, confusion: Counts) -> None:
 
 def _shorten(count: int) -> str:
     return str(count) if count < 100_000 else f"{count / 1000:.0f}k"
+
+
+def plot_lines(lines: Mapping[str, Sequence[tuple[str, float]]], path: Path, *, x: str, y: str) -> None:
+    """Draw lines of points (label, share from 0 to 1), the labels the same for all, as a picture.
+
+    Lines of the same system have the same colour: what stands before the last comma of their names.
+
+    Raises:
+        ReportError: the picture cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    colours = iter(_LINE_COLOURS)
+    by_system: dict[str, str] = {}
+    for name, points in lines.items():
+        system = name.rpartition(",")[0]
+        style = "--" if system in by_system else "-"
+        by_system[system] = by_system.get(system) or next(colours)
+        shares = [100 * share for _, share in points]
+        axes.plot(range(len(points)), shares, style, color=by_system[system], marker="o", markersize=4, label=name)
+        axes.set_xticks(range(len(points)), [label for label, _ in points])
+    axes.set(xlabel=x, ylabel=y)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    _save(figure, path)
+
+
+def plot_trust(measures: Sequence[tuple[str, Sequence[tuple[int, int]]]], path: Path) -> None:
+    """Draw the share of right answers by the value of each measure, as a picture.
+
+    A measure is its name, and how many answers and how many right ones lie in each of equal parts from 0 to 1. The
+    area of a point is that of its answers.
+
+    Raises:
+        ReportError: the picture cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 100], [0, 100], color="#bbbbbb", linewidth=1)
+    for (name, bins), colour in zip(measures, _LINE_COLOURS, strict=False):
+        centres = 100 * (np.arange(len(bins)) + 0.5) / len(bins)
+        answers, right = np.array(bins, dtype=np.float64).T
+        known = answers > 0
+        shares = 100 * right[known] / answers[known]
+        axes.plot(centres[known], shares, color=colour, linewidth=1.6, label=name)
+        axes.scatter(centres[known], shares, s=200 * answers[known] / answers.sum() + 4, color=colour)
+    axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="value, %", ylabel="right answers, %")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+    _save(figure, path)
 
 
 def plot_learning_curve(curve: Path, path: Path) -> None:

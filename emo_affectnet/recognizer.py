@@ -6,9 +6,9 @@ to its last with one batch of crops in memory; only features are kept. A `Stream
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 
 from . import __version__, store
-from .engines import BATCH_WINDOWS, Engine, open_engine
+from .baseline import REST, Baseline, Rest, find_feature_shift, find_person_baseline
+from .engines import Engine, open_engine
 from .errors import UnknownName, UsageError, check_name
 from .faces import DETECTORS, FaceTracker, Floats, Image, Sighting, View, box_area, crop, is_person, prepare_looks
+from .interpretation import ENGAGEMENT, Interpreter, check_smoothing, open_engagement
 from .stream import Stream
 from .threads import beside, prefetch, run_beside
 from .timeline import (
@@ -29,24 +31,16 @@ from .timeline import (
     Integers,
     Moment,
     Timeline,
-    average,
-    build_timeline,
     empty_timeline,
-    hold,
     sample_frames,
-    slide,
-    split_at_gaps,
 )
 from .video import Frame, VideoInfo, expect_frames, probe, read_frames
 from .weight_sets import DEFAULT_WEIGHTS, resolve
-from .weights import AVERAGE, ENSEMBLE, hash_file
-from .zoo.engagement import ENGAGEMENT_FEATURES, ENGAGEMENT_WINDOW, EngagementHead, spread_engagement
+from .weights import AVERAGE, ENSEMBLE, hash_file, read_record
 from .zoo.hsemotion import SIBLINGS, UNAVAILABLE, open_sibling
 
 BATCH_SIZE = 32  # crops embedded at once
 DECODED = 4  # frames decoded ahead
-SMOOTHING = 2.0  # s over which single faces are averaged, as long as a window
-ENGAGEMENT = "engagement"  # the column: probability of being engaged
 ENGAGEMENT_HZ = 30  # samples per second at most; the network learned from every frame of such videos
 
 Progress = Callable[[int, int | None], None]  # frames done, frames in all if known
@@ -119,8 +113,11 @@ class EmotionRecognizer:
         self.preprocessing, self.threads = self.engine.preprocessing, threads
         self.head = _pick_head(head, self.engine.heads)
         self.heads = (AVERAGE,) if self.head == AVERAGE else self.engine.heads
-        self.smoothing = _check_smoothing(smoothing, head=self.head)
-        self._engagement = _open_engagement(self.engine) if engagement else None
+        self.smoothing = check_smoothing(smoothing, head=self.head)
+        self._engagement = open_engagement(self.engine) if engagement else None
+        record = read_record(self.engine.backbone)
+        mean = record.feature_mean if record else None
+        self.reference = None if mean is None else np.array(mean)  # float64 (512,), to which a baseline moves features
         self.sample_hz = ENGAGEMENT_HZ if engagement else SAMPLE_HZ
         self.detector, self.confidence = detector, confidence
         self._detect = DETECTORS[detector](confidence=confidence)
@@ -185,12 +182,53 @@ class EmotionRecognizer:
         except _PassedOverError:  # damage has moved the samples
             return self._read(info, on_progress, view, is_damaged=True)
 
-    def interpret(self, reading: Reading, info: VideoInfo) -> list[Timeline]:
-        """Return one timeline per person of a reading, as `predict_all` does: its other half."""
+    def interpret(
+        self, reading: Reading, info: VideoInfo, *, baselines: Mapping[int, Baseline] | None = None
+    ) -> list[Timeline]:
+        """Return one timeline per person of a reading, as `predict_all` does: its other half.
+
+        `baselines` are what to take off a person, by the track; with them, {} included, timelines keep the raw
+        probabilities as well.
+        """
+        given, keeps_raw = baselines or {}, baselines is not None
         if reading.tracks:
-            return [self._build(track, reading, info) for track in reading.tracks]
+            about: dict[str, Any] = {"times": reading.times, "samples": reading.samples, "keeps_raw": keeps_raw}
+            interpret = self._interpreter.interpret
+            return [interpret(each, info, **about, baseline=given.get(each.track_id)) for each in reading.tracks]
         extras = self.extra_columns
-        return [empty_timeline(info, times=reading.times, heads=self.heads, head=self.head, extras=extras)]
+        empty = empty_timeline(info, times=reading.times, heads=self.heads, head=self.head, extras=extras)
+        return [replace(empty, raw_probabilities=empty.probabilities) if keeps_raw else empty]
+
+    def measure_rests(self, reading: Reading, *, shifts: Mapping[int, Floats | None] | None = None) -> dict[int, Rest]:
+        """Return what each person of a reading reads as on average, by the track; moved by `shifts` (512,), if given.
+
+        `baseline` makes a baseline of it.
+        """
+        length = float(np.ptp(reading.times)) if len(reading.times) else 0.0  # s
+        measure, given = self._interpreter.measure_rest, shifts or {}
+        return {
+            each.track_id: measure(
+                each, shift=given.get(each.track_id), seconds=length * len(each) / len(reading.samples)
+            )
+            for each in reading.tracks
+        }
+
+    def read_rest(self, recording: str | Path) -> Baseline:
+        """Return what to take off a person, from a recording of them at rest.
+
+        Raises:
+            VideoError: the file cannot be read as a video.
+            UsageError: no face is seen in it.
+        """
+        reading = self.read(recording)
+        if not reading.tracks:
+            raise UsageError(
+                f"Expected a recording of a person at rest in {recording}, but no face was found in it. Give one in "
+                "which the face is seen from the front."
+            )
+        own = self.measure_rests(reading)[1]
+        moved = self.measure_rests(reading, shifts={1: find_feature_shift(own, self.reference)})[1]
+        return find_person_baseline(own, run=moved, reference=self.reference, kind=REST)
 
     def judge_faces(self, images: Sequence[Image]) -> list[Floats | None]:
         """Return the probabilities (7,) of the largest face in each image by itself, or None where there is no face.
@@ -221,32 +259,9 @@ class EmotionRecognizer:
         for frame in frames:
             yield from map(stream.look, stream.select(frame))
 
-    def _build(self, track: FaceTrack, reading: Reading, info: VideoInfo) -> Timeline:
-        if self.head == AVERAGE:
-            windows = hold(track)
-            judged = average(self.engine.classify_faces(track.features), track.times, seconds=self.smoothing)[None]
-        else:
-            windows = slide(track)
-            judged = np.concatenate([self.engine.classify(each) for each in windows.split(BATCH_WINDOWS)], axis=1)
-        return build_timeline(
-            info,
-            track,
-            times=reading.times,
-            samples=reading.samples,
-            windows=windows,
-            window_probabilities=judged,
-            heads=self.heads,
-            head=self.head,
-            extras=self._find_extras(track),
-        )
-
-    def _find_extras(self, track: FaceTrack) -> dict[str, Floats]:
-        """Return values (T,) of the samples by column, averaged like single faces."""
-        extras = {
-            name: average(values[:, None], track.times, seconds=self.smoothing)[:, 0]
-            for name, values in self.engine.extras(track.features).items()
-        }
-        return extras | ({ENGAGEMENT: _judge_engagement(self._engagement, track)} if self._engagement else {})
+    @property
+    def _interpreter(self) -> Interpreter:
+        return Interpreter(self.engine, self.heads, self.head, self.smoothing, self._engagement)
 
     def _read(self, info: VideoInfo, on_progress: Progress, view: View | None, *, is_damaged: bool = False) -> Reading:
         times: list[float] = []
@@ -331,39 +346,6 @@ def _open_engine(
             f"heads: leave out {', '.join(wrong)}."
         )
     return open_sibling(name)
-
-
-def _open_engagement(engine: Engine) -> EngagementHead:
-    if engine.feature_width != ENGAGEMENT_FEATURES:
-        fitting = [name for name, sibling in SIBLINGS.items() if sibling.feature_width == ENGAGEMENT_FEATURES]
-        raise UsageError(
-            f"Engagement is judged from {ENGAGEMENT_FEATURES} features of a face, but {engine.backbone.name} gives "
-            f"{engine.feature_width}. Choose one of the backbones {', '.join(fitting)}."
-        )
-    return EngagementHead(store.locate(ENGAGEMENT))
-
-
-def _judge_engagement(head: EngagementHead, track: FaceTrack) -> Floats:
-    """Return float32 (T,), NaN where a face was not seen in enough samples in a row."""
-    engaged = np.full(len(track), np.nan, dtype=np.float32)
-    for run in split_at_gaps(track.times):
-        if run.stop - run.start >= ENGAGEMENT_WINDOW:
-            engaged[run] = spread_engagement(head.classify(track.features[run]))
-    return engaged
-
-
-def _check_smoothing(seconds: float | None, *, head: str) -> float:
-    """Return the seconds over which single faces are averaged."""
-    if seconds is None:
-        return SMOOTHING
-    if head != AVERAGE:
-        raise UsageError(
-            f"Smoothing is for single faces, with head {AVERAGE!r} or a sibling backbone; the head {head!r} has "
-            "a window of its own, 2 s."
-        )
-    if not 0 <= seconds < float("inf"):
-        raise UsageError(f"Smoothing takes 0 s or more, but {seconds} was given.")
-    return seconds
 
 
 def _pick_head(name: str | None, heads: tuple[str, ...]) -> str:

@@ -75,7 +75,7 @@ def match(record: Mapping[str, Any], source: Input, settings: Settings) -> Outco
         KeyError, TypeError, ValueError: it is no record.
     """
     outcome = Outcome.from_json(record["summary"])
-    is_same = (record["format"], record["settings"], outcome.file) == (FORMAT, dict(settings), source.label)
+    is_same = (record["format"], record["settings"], outcome.file) == (FORMAT, source.settle(settings), source.label)
     return outcome if is_same else None
 
 
@@ -108,7 +108,7 @@ def publish(
             "format": FORMAT,
             "file": outcome.file,
             "source": {"size": fingerprint.size, "sha256": fingerprint.sha256},
-            "settings": dict(settings),
+            "settings": source.settle(settings),
             "versions": dict(find_versions()),
             "reports": {file.relative_to(staged).as_posix(): hash_content(file) for file in files if file != record},
             "summary": outcome.to_json(),

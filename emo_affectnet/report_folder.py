@@ -15,6 +15,8 @@ from .locks import alone
 PATIENCE = 10.0  # s until the processes of a killed run have surely ended
 _LOCK = ".emo-affectnet.lock"
 _UNFINISHED = ".unfinished-"
+BASELINE = ".baseline"  # the folder of all that is kept for the sake of baselines
+_READINGS, _MOVED = f"{BASELINE}/readings", f"{BASELINE}/moved"
 
 
 @contextmanager
@@ -50,6 +52,27 @@ def reserve(save: Path, shard: Shard | None = None) -> Iterator[Path]:
 def features_part(unfinished: Path, source: Input) -> Path:
     """Return where the features of one video lie until they are joined with the others."""
     return unfinished / f"{hashlib.sha256(source.label.encode()).hexdigest()[:32]}.npz"
+
+
+def reading_name(name: str) -> str:
+    """Return the name of the reading behind a report; it is hidden, as it holds what identifies a face."""
+    return f"{_READINGS}/{name}"
+
+
+def report_name(name: str) -> str:
+    """Return the name of the report that a reading is for; the name of a report is its own."""
+    return name.removeprefix(f"{_READINGS}/")
+
+
+def moved_name(name: str) -> str:
+    """Return the name of what a report's people read as after their features were moved."""
+    return f"{_MOVED}/{name}"
+
+
+def reading_path(save: Path, name: str) -> Path:
+    """Return where the reading behind the report of a name lies."""
+    stem = save / reading_name(name)
+    return stem.with_name(f"{stem.name}.npz")
 
 
 def _make(save: Path) -> None:

@@ -18,6 +18,9 @@ The first eight columns are those of the published reports, unchanged. A sibling
 face, averaged like its probabilities: `Contempt` is that emotion's share among eight, while the seven columns sum to 1
 without it; `valence` and `arousal` are the network's own, about -1 to 1 and unbounded. `engagement` is the probability
 of being engaged rather than distracted, over the windows of 128 samples around the frame.
+
+With a baseline, all columns above are what is left after it was taken off, and `raw_Neutral` ... `raw_Anger` at the end
+are the probabilities as they are without.
 """
 
 import hashlib
@@ -39,6 +42,7 @@ from .inputs import LONGEST_NAME, Input
 from .timeline import Timeline
 
 DATASET = "reports.parquet"
+RAW_COLUMNS = tuple(f"raw_{name}" for name in EMOTION_NAMES)
 _ODD = re.compile(r"[^\w .()+,-]")  # what the name of a partition cannot hold on every system, and its own % and =
 PUBLISHED_COLUMNS = ("frame", *EMOTION_NAMES)
 BOX_COLUMNS = ("x1", "y1", "x2", "y2")
@@ -69,7 +73,15 @@ def to_table(timeline: Timeline) -> pd.DataFrame:
     table["score"] = timeline.scores.astype(np.float64).round(4)
     table["track"] = pd.Series([timeline.track_id] * len(table), dtype="Int64").where(timeline.observed)
     extras = {name: values.astype(np.float64).round(6) for name, values in timeline.extras.items()}
-    return table[list(COLUMNS)].assign(**extras)
+    table = table[list(COLUMNS)].assign(**extras)
+    if timeline.raw_probabilities is not None:
+        table[list(RAW_COLUMNS)] = timeline.raw_probabilities
+    return table
+
+
+def uses_baseline(table: pd.DataFrame) -> bool:
+    """Return whether a report is what is left after a baseline was taken off."""
+    return RAW_COLUMNS[0] in table.columns
 
 
 def write_csv(timeline: Timeline, path: Path) -> None:
@@ -152,6 +164,7 @@ def write_json(timeline: Timeline, path: Path) -> None:
         "video": describe_video(timeline),
         "head": timeline.head,
         "emotion": timeline.emotion.name if timeline.emotion is not None else None,
+        "peak": _describe_peak(timeline),
         "coverage": round(timeline.coverage, 6),
         "windows": {
             name: np.round(each.astype(np.float64), 6).tolist()
@@ -159,7 +172,16 @@ def write_json(timeline: Timeline, path: Path) -> None:
         },
         "frames": table.where(table.notna(), None).to_dict("records"),
     }
+    if timeline.baseline is not None:
+        document["baseline"] = timeline.baseline.describe()
     _write(path, lambda partial: partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8"))
+
+
+def _describe_peak(timeline: Timeline) -> dict[str, str | float] | None:
+    peak = timeline.peak
+    if peak is None:
+        return None
+    return {"emotion": peak.emotion.name, "time": round(peak.time, 6), "probability": round(peak.probability, 6)}
 
 
 def describe_video(timeline: Timeline) -> dict[str, Any]:
@@ -186,7 +208,7 @@ def write_parquet(timeline: Timeline, path: Path) -> None:
 
     table = to_table(timeline).astype({"frame": np.int64})
     types = dict.fromkeys(("frame", "observed", *BOX_COLUMNS, "track"), pyarrow.int64()) | {"emotion": pyarrow.string()}
-    types |= dict.fromkeys((*EMOTION_NAMES, "confidence"), pyarrow.float32())
+    types |= dict.fromkeys((*EMOTION_NAMES, "confidence", *RAW_COLUMNS), pyarrow.float32())
     schema = pyarrow.schema([(str(name), types.get(str(name), pyarrow.float64())) for name in table.columns])
     rows = pyarrow.Table.from_pandas(table, schema=schema, preserve_index=False)
     _write(path, lambda partial: parquet.write_table(rows, partial))

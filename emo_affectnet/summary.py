@@ -20,7 +20,8 @@ from .files import settle, settle_names, tell_unwritable
 from .inputs import SUMMARY, Shard
 
 _START = ("file", "status", "emotion", "emotion_by_mode")
-_END = ("agreement", "coverage", "people", "frames", "fps", "duration", "message")
+_PEAK = ("peak", "peak_time", "peak_probability")
+_END = (*_PEAK, "agreement", "coverage", "people", "frames", "fps", "duration", "message")
 _DECIMALS = 6
 
 
@@ -30,9 +31,12 @@ class Outcome:
 
     file: str
     status: str  # "ok", "no_face" or "error"; an error with frames has a report of what could be read
-    emotion: str | None = None  # largest sum of window probabilities
+    emotion: str | None = None  # largest mean probability over the observed frames
     emotion_by_mode: str | None = None  # commonest top emotion of the windows, the published vote
-    probabilities: tuple[float | None, ...] = (None,) * len(Emotion)  # mean over the windows
+    probabilities: tuple[float | None, ...] = (None,) * len(Emotion)  # mean over the observed frames
+    peak: str | None = None  # emotion of the strongest passage that is not Neutral
+    peak_time: float | None = None  # s, the middle of that passage
+    peak_probability: float | None = None  # of that emotion
     agreement: float | None = None  # mean over the observed frames
     coverage: float | None = None  # share of the frames in which the primary face was observed
     people: int | None = None
@@ -40,7 +44,7 @@ class Outcome:
     fps: float | None = None
     duration: float | None = None  # s
     message: str | None = None
-    extras: Mapping[str, float | None] = field(default_factory=dict)  # further columns, see `reports`; means
+    extras: Mapping[str, float | str | None] = field(default_factory=dict)  # further columns, see `reports`; means
     seconds: float | None = None  # taken; in no file, so that equal work makes equal files
 
     def to_json(self) -> dict[str, Any]:

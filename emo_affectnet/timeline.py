@@ -6,12 +6,14 @@ shown as one, and no window reaches across it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from .answers import Peak, average_frames, find_emotion, find_peak
+from .baseline import Baseline
 from .emotions import Emotion
 from .video import Frame, VideoInfo
 from .weights import ENSEMBLE
@@ -44,6 +46,10 @@ class FaceTrack:
             raise ValueError(f"A track's arrays must be equally long; their lengths are {sorted(lengths)}.")
         if np.any(np.diff(self.frame_indices) <= 0):
             raise ValueError("A track's frame indices must strictly rise.")
+
+    def move(self, shift: Floats) -> "FaceTrack":
+        """Return the same track with `shift` (512,) added to its features."""
+        return replace(self, features=self.features + shift)
 
     def __len__(self) -> int:
         return len(self.frame_indices)
@@ -204,17 +210,6 @@ def find_observed(track: FaceTrack, *, samples: Integers, frame_count: int) -> B
     return observed
 
 
-def video_emotion(window_probabilities: Floats) -> Emotion | None:
-    """Return the emotion with the largest sum over windows (W, 7), or None without a window."""
-    return Emotion(int(window_probabilities.sum(axis=0).argmax())) if len(window_probabilities) else None
-
-
-def modal_emotion(window_probabilities: Floats) -> Emotion | None:
-    """Return the commonest top emotion of windows (W, 7), the published vote; a tie goes to the first in order."""
-    votes = np.bincount(window_probabilities.argmax(axis=1), minlength=len(Emotion))
-    return Emotion(int(votes.argmax())) if len(window_probabilities) else None
-
-
 @dataclass(frozen=True, eq=False)
 class Timeline:
     """The emotions of one person over a whole video, one row per frame; unknown is NaN."""
@@ -231,6 +226,8 @@ class Timeline:
     scores: Floats  # (F,) interpolated likewise
     window_probabilities: Floats  # (heads, W, 7)
     extras: Mapping[str, Floats] = field(default_factory=dict)  # (F,) by column: what else a sibling model says
+    raw_probabilities: Floats | None = None  # (F, 7) without any baseline; None where none is used
+    baseline: Baseline | None = None  # what was taken off
 
     def __post_init__(self) -> None:
         known = self.probabilities[self.observed]
@@ -244,8 +241,18 @@ class Timeline:
 
     @property
     def emotion(self) -> Emotion | None:
-        """The emotion of the whole video: the largest sum of window probabilities."""
-        return video_emotion(self.reported_windows)
+        """The emotion of the whole video: the largest mean probability over the frames with a face."""
+        return find_emotion(self.probabilities)
+
+    @property
+    def mean_probabilities(self) -> Doubles | None:
+        """The mean probabilities (7,) over the frames with a face; None if there is none."""
+        return average_frames(self.probabilities)
+
+    @property
+    def peak(self) -> Peak | None:
+        """The strongest passage that is not Neutral; None if no face was seen."""
+        return find_peak(self.probabilities, self.times)
 
     @property
     def emotions(self) -> Integers:
@@ -307,21 +314,21 @@ def build_timeline(
     heads: tuple[str, ...],
     head: str,
     extras: Mapping[str, Floats],
+    raw_windows: Floats | None = None,
+    baseline: Baseline | None = None,
 ) -> Timeline:
     """Spread window probabilities (heads, W, 7) over all frames of the video, whose `times` (F,) are in s.
 
-    `extras` are further values (T,) of the track's samples, by column, held until the next sample.
+    `extras` are further values (T,) of the track's samples, by column, held until the next sample. `raw_windows` are
+    the window probabilities without the `baseline`, where they are to be kept.
     """
-    count = len(times)
-    observed = find_observed(track, samples=samples, frame_count=count)
+    observed = find_observed(track, samples=samples, frame_count=len(times))
     reported = choose_head(window_probabilities, heads, head)
-    probabilities = np.where(observed[:, None], spread(windows, reported, frame_count=count), np.nan)
-    agreement = np.full(count, np.nan, dtype=np.float32)
-    if len(heads) > 1:
-        top = _find_top(probabilities)
-        by_head = (spread(windows, each, frame_count=count) for each in window_probabilities)  # (F, 7), one at a time
-        behind = sum((_find_top(each) == top).astype(np.int64) for each in by_head)
-        agreement = np.where(observed, behind / len(heads), np.nan)
+    probabilities, agreement = spread_heads(windows, window_probabilities, reported=reported, observed=observed)
+    raw = None
+    if raw_windows is not None:
+        reported = choose_head(raw_windows, heads, head)
+        raw, _ = spread_heads(windows, raw_windows[:1], reported=reported, observed=observed)
     return Timeline(
         video=info,
         track_id=track.track_id,
@@ -329,13 +336,32 @@ def build_timeline(
         heads=heads,
         times=times,
         probabilities=probabilities,
-        agreement=agreement.astype(np.float32),
+        agreement=agreement,
         observed=observed,
         boxes=np.stack([_interpolate(column, track, observed) for column in track.boxes.T], axis=1),
         scores=_interpolate(track.scores, track, observed),
         window_probabilities=window_probabilities,
         extras={name: _hold_values(values, track, observed) for name, values in extras.items()},
+        raw_probabilities=raw,
+        baseline=baseline,
     )
+
+
+def spread_heads(windows: Windows, by_head: Floats, *, reported: Floats, observed: Booleans) -> tuple[Floats, Floats]:
+    """Return float32 probabilities (F, 7) and agreement (F,) from window probabilities, `by_head` (heads, W, 7).
+
+    The probabilities are those of `reported` (W, 7); agreement is the share of the heads whose top emotion is theirs.
+    Both are NaN in frames that are not `observed`, (F,), and agreement is with a single head.
+    """
+    count = len(observed)
+    probabilities = np.where(observed[:, None], spread(windows, reported, frame_count=count), np.nan)
+    agreement = np.full(count, np.nan)
+    if len(by_head) > 1:
+        top = _find_top(probabilities)
+        each_top = (_find_top(spread(windows, each, frame_count=count)) for each in by_head)  # one at a time
+        behind = sum((each == top).astype(np.int64) for each in each_top)
+        agreement = np.where(observed, behind / len(by_head), np.nan)
+    return probabilities, agreement.astype(np.float32)
 
 
 def _find_top(probabilities: Floats) -> Integers:

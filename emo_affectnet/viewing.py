@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from .analysis import Analyst, describe_failure
 from .annotation import annotate_video
+from .answers import find_emotion, find_peak
 from .drawing import STYLES
 from .emotions import EMOTION_NAMES
 from .errors import ReportError, UsageError, VideoError, WeightsError, check_name
@@ -137,8 +139,13 @@ def _enter(source: Input, people: People, page: Path) -> IndexEntry:
     if seen.empty:
         return facts
     agreement = seen["agreement"].mean()
-    emotion = str(seen[list(EMOTION_NAMES)].mean().idxmax())
-    return replace(facts, emotion=emotion, agreement=None if pd.isna(agreement) else float(agreement))
+    probabilities = people[0][list(EMOTION_NAMES)].to_numpy(np.float64)
+    return replace(
+        facts,
+        emotion=str(find_emotion(probabilities)),
+        peak=find_peak(probabilities, people[0]["time"].to_numpy(np.float64)),
+        agreement=None if pd.isna(agreement) else float(agreement),
+    )
 
 
 def _make_each(paths: Sequence[Path], make: Callable[[Input], Path], on_made: Callable[[Made], None]) -> list[Made]:

@@ -134,6 +134,21 @@ def resolve(name: str = DEFAULT_WEIGHTS, *, backbone: Path | None = None, head: 
     return Weights(backbone, heads, read_preprocessing(backbone))
 
 
+def find_heads(folder: Path) -> dict[str, Path]:
+    """Return the heads in a folder by name, each named after the corpus that it never saw; they are verified.
+
+    Raises:
+        MissingWeights: there is none.
+        CorruptWeights: a file is not as recorded.
+    """
+    files = {name: folder / f"{name}.pt" for name in CORPUS_NAMES}
+    found = {name: _verify_own(path) for name, path in files.items() if path.is_file()}
+    if not found:
+        names = ", ".join(path.name for path in files.values())
+        raise MissingWeights(f"Expected one of the heads {names} in {folder}, but there is none. Check the folder.")
+    return found
+
+
 def _warn_of_strangers(backbone: Path, heads: list[WeightFile | None]) -> None:
     """Warn if a head was trained on the features of another backbone: it answers, and its answer means nothing.
 

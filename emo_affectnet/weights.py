@@ -91,6 +91,7 @@ class WeightFile:
     temperature: float | None = None  # that was folded into a backbone's last layer, after ...
     logit_adjustment: float | None = None  # ... this share of the training prior was taken out of its logits
     policies: dict[str, str] | None = None  # how open choices in its corpora were made, by <corpus>.<policy>
+    feature_mean: tuple[float, ...] | None = None  # (D,) of the faces that trained a backbone; a baseline moves to it
 
     def __post_init__(self) -> None:
         if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
@@ -103,6 +104,10 @@ class WeightFile:
         for words in (self.name, self.kind, self.filename, self.license, *self.trained_on):
             if not isinstance(words, str):
                 raise ValueError(f"names, kind, license and corpora are words, not {words!r}")
+        if self.feature_mean is not None:
+            object.__setattr__(self, "feature_mean", tuple(map(float, self.feature_mean)))
+            if not self.feature_mean or not all(map(math.isfinite, self.feature_mean)):
+                raise ValueError("a feature_mean is one finite number or more")
 
     @property
     def backbones(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from queue import SimpleQueue
 from typing import IO, Any
 
 from .errors import EmoAffectNetError
-from .inputs import Input, Options
+from .inputs import Input, Options, Step
 
 PROGRESS_SECONDS = 0.2  # between two words on progress
 OOM_SCORE = 500  # of 1000; 0 is that of other processes
@@ -91,8 +91,8 @@ def _serve(orders: "SimpleQueue[str]", channel: _Channel) -> None:
     with open_here(options, Path(order["save"]), Path(order["unfinished"]), on_prepare=tell_preparing) as analyst:
         channel.send("ready", dict(analyst.settings), list(analyst.extra_columns), analyst.description)
         while True:
-            path, name, label = json.loads(orders.get())
-            source = Input(Path(path), name, label)
+            path, name, label, step = json.loads(orders.get())
+            source = Input(Path(path), name, label, step and Step.from_json(step))
             outcome = analyst.analyze(source, on_progress=channel.send_progress)
             channel.send("outcome", outcome.to_json(), outcome.seconds)
 

@@ -209,7 +209,7 @@ class Workers:
         return Outcome(source.label, "error", message=printable(message), seconds=seconds)
 
     def _hear(self, process: _Process, source: Input, on_progress: Progress, started: float) -> Outcome:
-        process.send([str(source.path), source.name, source.label])
+        process.send([str(source.path), source.name, source.label, source.step and source.step.to_json()])
         while True:
             left = STALL_SECONDS
             if self._time_limit is not None:

@@ -391,7 +391,10 @@ def test_a_video_becomes_everything_that_the_page_shows(
     waiting, done = tab.analyze("bundled", "ensemble", "all", request)
     assert waiting[tab.button]["interactive"] is False
     assert done[tab.message] == ""
-    assert '<p class="emotion">Happiness</p><p>face seen in 100% of 30 frames' in done[tab.summary]
+    assert (
+        '<p class="emotion">Happiness</p><p>peak: Happiness 48% at 0:00.6 · face seen in 100% of 30 frames'
+        in done[tab.summary]
+    )
     assert [Path(path).name for path in done[tab.files]] == [
         "my <clip>.csv",
         "my <clip>.html",

@@ -31,7 +31,18 @@ MakeVideo = Callable[..., Path]
 SUMMARY_COLUMNS = [
     *("file", "status", "emotion", "emotion_by_mode"),
     *EMOTION_NAMES,
-    *("agreement", "coverage", "people", "frames", "fps", "duration", "message"),
+    *(
+        "peak",
+        "peak_time",
+        "peak_probability",
+        "agreement",
+        "coverage",
+        "people",
+        "frames",
+        "fps",
+        "duration",
+        "message",
+    ),
 ]
 # conftest.FakeEngine: four of six heads give Happiness 0.7 and two Anger 0.7, every head 0.05 to each other emotion.
 HAPPINESS, ANGER, OTHER = (4 * 0.7 + 2 * 0.05) / 6, (2 * 0.7 + 4 * 0.05) / 6, 0.05
@@ -120,16 +131,19 @@ def test_summary_says_what_is_known_of_each_input(
     assert bad.drop(["status", "message"]).isna().all()  # unknown is empty, never 0
 
 
-def test_summary_has_both_votes_and_the_mean_over_windows(
-    make_video: MakeVideo, fake_recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch
+def test_summary_has_the_mean_over_the_frames_beside_the_vote_of_the_windows(
+    tmp_path: Path, make_video: MakeVideo, fake_recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     windows = np.full((3, 7), 0.02, np.float32)  # 12 samples: windows start at 0, 5 and 10
     windows[:2, [0, 2]] = 0.40, 0.50  # Sadness wins two of three windows ...
-    windows[2, 0] = 0.88  # ... and Neutral the sum
+    windows[2, 0] = 0.88  # ... and Neutral the mean over the 60 frames
     monkeypatch.setattr(fake_recognizer.engine, "classify", lambda features: np.stack([windows] * 6))
     (outcome,) = run(make_video("videos/a.mp4", frames=60), fake_recognizer)
     assert (outcome.emotion, outcome.emotion_by_mode) == ("Neutral", "Sadness")
-    np.testing.assert_allclose(outcome.probabilities[:3], [1.68 / 3, 0.02, 1.02 / 3], atol=1e-6)
+    report = read_csv(tmp_path / "report" / "a.csv")
+    np.testing.assert_allclose(outcome.probabilities, report[list(EMOTION_NAMES)].mean(), atol=1e-6)
+    assert (outcome.peak, outcome.peak_time) == ("Sadness", pytest.approx(0.98))  # frames 0 to 49, at 25 fps
+    assert outcome.peak_probability == pytest.approx(0.5)
 
 
 def test_whole_numbers_of_the_summary_are_written_as_such(

@@ -229,12 +229,22 @@ def test_corpora_list_shows_every_policy() -> None:
 def test_evaluate_clips_scores_a_folder_of_ones_own(tmp_path: Path) -> None:
     video = Path(__file__).parents[1] / "video" / "expressions.mp4"
     labels = tmp_path / "labels.csv"
-    labels.write_text(f"path,emotion,start,end\n{video},happiness,0,2.4\n{video},Surprise,3.2,5.4\n{video},bored,0,1\n")
+    labels.write_text(
+        f"path,emotion,start,end,Kind\n{video},happiness,0,2.4,wide\n{video},Surprise,3.2,5.4,odd\n{video},bored,0,1,odd\n"
+    )
     options = ("--save", tmp_path / "results", "--cache", tmp_path / "cache", "--jobs", 1)
-    result = invoke(main, "evaluate", "clips", labels, *options)
+    refused = invoke(main, "evaluate", "clips", labels, *options, "--by", "sort")
+    assert refused.exit_code == 2
+    assert "There is no column named 'sort'; choose one of: kind." in refused.stderr
+    assert not (tmp_path / "cache").exists()  # no video was read for that
+    result = invoke(main, "evaluate", "clips", labels, *options, "--by", "Kind")
     assert result.exit_code == 0, result.output
     assert "2 labelled clips, 2 with a face" in result.output
-    assert (tmp_path / "results" / "table.md").is_file()
+    assert "By kind" in result.output
+    names = sorted(path.name for path in (tmp_path / "results").iterdir())
+    assert names == ["by_column.csv", "clips.csv", "confusions.png", "results.json", "table.csv", "table.md"]
+    rows = (tmp_path / "results" / "clips.csv").read_text().splitlines()
+    assert [row.split(",")[2] for row in rows] == ["truth", "Happiness", "Surprise"]
 
 
 def test_evaluate_affectnet_counts_what_is_missing(tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ from conftest import ROOT, FakeDetector, MakeVideo, crew_of
 
 from emo_affectnet import batch
 from emo_affectnet.analysis import open_here
+from emo_affectnet.answers import modal_emotion
 from emo_affectnet.errors import VideoError
 from emo_affectnet.faces import DETECTORS, Face, crop
 from emo_affectnet.recognizer import BATCH_SIZE, EmotionRecognizer
 from emo_affectnet.reports import read_csv
-from emo_affectnet.timeline import modal_emotion, sample_stride, window_rows
+from emo_affectnet.timeline import sample_stride, window_rows
 from emo_affectnet.video import probe, read_frames
 from emo_affectnet.weights import PUBLISHED_PREPROCESSING
 

@@ -14,6 +14,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from emo_affectnet import pages
+from emo_affectnet.answers import Peak
 from emo_affectnet.emotions import EMOTION_COLOURS, EMOTION_NAMES, Emotion
 from emo_affectnet.errors import ReportError, VideoError
 from emo_affectnet.pages import IndexEntry, Segment, find_segments, format_time, make_thumbnail, write_index, write_page
@@ -196,7 +197,7 @@ def test_an_hour_stays_light(quick: None, video: Path, tmp_path: Path) -> None:
     write_page(video, [make_table(parts, interval=0.04)], tmp_path / "a.html", settings={})
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert len(page) - 4 / 3 * video.stat().st_size < 2_500_000
-    assert page.count('data-time="') == 3600
+    assert page.count('data-time="') == 3601  # of the segments and of the peak
 
 
 def test_the_page_plays_the_annotated_video(page_path: Path, open_page: OpenPage) -> None:
@@ -302,7 +303,7 @@ def test_tabs_change_the_person(page_path: Path, open_page: OpenPage) -> None:
 def test_a_segment_is_a_place_to_jump_to_and_the_table_can_be_copied(page_path: Path, open_page: OpenPage) -> None:
     page = open_page(page_path, permissions=["clipboard-read", "clipboard-write"])
     wait_for_video(page)
-    page.locator("#person-1 .jump").nth(2).click()
+    page.locator("#person-1 .segments .jump").nth(2).click()
     wait_for_cursor(page, 105 * FRAME)
     expected = "from_s,to_s,emotion,confidence\n0,2.336,Happiness,0.7000\n2.336,3.503,,\n3.503,7.007,Anger,0.7000\n"
     page.get_by_role("button", name="Copy as CSV").click()
@@ -544,7 +545,18 @@ def make_entries() -> list[IndexEntry]:
     file = io.BytesIO()
     Image.new("RGB", (213, 160), EMOTION_COLOURS[0]).save(file, "JPEG")
     return [
-        IndexEntry("b10.mp4", "ok", Path("b10.html"), "Sadness", 0.9, 0.75, 2, 9.4, thumbnail=file.getvalue()),
+        IndexEntry(
+            "b10.mp4",
+            "ok",
+            Path("b10.html"),
+            "Sadness",
+            0.9,
+            0.75,
+            2,
+            9.4,
+            thumbnail=file.getvalue(),
+            peak=Peak(Emotion.Fear, 3.2, 0.62),
+        ),
         IndexEntry("sub/broken.mp4", "error", message="Expected a video, but it is a folder; name one file."),
         IndexEntry("b9.mp4", "ok", Path("b9.html"), "Anger", 1.0, None, 1, 3723.0, thumbnail=file.getvalue()),
         IndexEntry("a.mp4", "no_face", Path("a.html"), None, 0.0, None, 0, 10.0, "No face was found in this video."),
@@ -575,10 +587,20 @@ def test_the_index_shows_every_video_also_without_scripts(open_page: OpenPage, t
     write_index(make_entries(), tmp_path / "index.html")
     page = open_page(tmp_path / "index.html", java_script_enabled=False)
     rows = page.locator("tbody tr").all_inner_texts()
-    assert [row.split() for row in rows][0] == ["b10.mp4", "Sadness", "90%", "75%", "2", "0:09.4"]
+    assert [row.split() for row in rows][0] == [
+        "b10.mp4",
+        "Sadness",
+        "Fear",
+        "62%,",
+        "0:03.2",
+        "90%",
+        "75%",
+        "2",
+        "0:09.4",
+    ]
     assert "it is a folder; name one file." in rows[1]
     assert "failed" in rows[1]
-    assert rows[2].split() == ["b9.mp4", "Anger", "100%", "–", "1", "1:02:03.0"]
+    assert rows[2].split() == ["b9.mp4", "Anger", "–", "100%", "–", "1", "1:02:03.0"]
     assert "No face was found" in rows[3]
     assert [link.get_attribute("href") for link in page.get_by_role("link").all()] == ["b10.html", "b9.html", "a.html"]
     assert [image.get_attribute("alt") for image in page.get_by_role("img").all()] == [

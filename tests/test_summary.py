@@ -24,7 +24,7 @@ def write(folder: Path, *outcomes: Outcome, extras: tuple[str, ...] = ()) -> str
 
 
 def test_summary_of_nothing_but_errors_is_written(tmp_path: Path) -> None:
-    assert write(tmp_path, FAILED) == ",".join(columns(())) + "\n" + "a.mp4,error" + "," * 16 + "broken\n"
+    assert write(tmp_path, FAILED) == ",".join(columns(())) + "\n" + "a.mp4,error" + "," * 19 + "broken\n"
     assert [path.name for path in tmp_path.iterdir()] == [SUMMARY]
 
 

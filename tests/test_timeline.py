@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emo_affectnet.answers import modal_emotion
 from emo_affectnet.emotions import Emotion
 from emo_affectnet.timeline import (
     MAX_GAP,
@@ -17,14 +18,12 @@ from emo_affectnet.timeline import (
     empty_timeline,
     find_observed,
     hold,
-    modal_emotion,
     sample_by_time,
     sample_frames,
     sample_stride,
     slide,
     split_at_gaps,
     spread,
-    video_emotion,
     window_rows,
 )
 from emo_affectnet.video import Frame, VideoInfo
@@ -283,10 +282,9 @@ def test_boxes_move_evenly_between_sightings() -> None:
     np.testing.assert_allclose(timeline.scores[2], 0.7)
 
 
-def test_video_emotion_sums_and_the_published_vote_counts() -> None:
+def test_the_published_vote_counts_windows() -> None:
     windows = np.zeros((3, 7), np.float32)
     windows[0, [0, 1]], windows[1, [0, 1]], windows[2, [0, 1]] = (0.55, 0.45), (0.55, 0.45), (0.05, 0.95)
-    assert video_emotion(windows) is Emotion.Happiness
     assert modal_emotion(windows) is Emotion.Neutral
 
 
@@ -299,6 +297,7 @@ def test_a_video_without_a_face_has_a_full_length_of_unknown_rows() -> None:
     assert timeline.probabilities.shape == (9, 7)
     assert np.isnan(timeline.probabilities).all()
     assert (timeline.coverage, timeline.emotion, timeline.track_id) == (0.0, None, None)
+    assert (timeline.mean_probabilities, timeline.peak) == (None, None)
     assert modal_emotion(timeline.reported_windows) is None
 
 

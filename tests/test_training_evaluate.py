@@ -14,27 +14,26 @@ from test_training_simulate import make_faces
 from emo_affectnet.emotions import Emotion
 from emo_affectnet.errors import CorpusError, MissingWeights, UsageError
 from emo_affectnet.models import LSTMHead, ResNet50
-from emo_affectnet.timeline import Windows, spread
+from emo_affectnet.recognizer import Reading
+from emo_affectnet.timeline import FaceTrack, Windows, build_timeline, slide, spread
 from emo_affectnet.training import evaluate as evaluate_module
-from emo_affectnet.training.corpora.clip import LabelledImage, Problem, Scan
-from emo_affectnet.training.evaluate import (
-    AVERAGE,
-    MAJORITY,
-    evaluate_faces,
-    evaluate_loco,
-    open_images,
-    read_by_averaging,
-    read_classifier,
-    read_with_heads,
-    score,
-    score_with_baselines,
-    scored_clips,
+from emo_affectnet.training.corpora.clip import Clip, LabelledImage, Problem, Scan
+from emo_affectnet.training.evaluate import evaluate_faces, evaluate_loco, open_images, score_with_baselines
+from emo_affectnet.training.features import UNREADABLE, ClipFeatures, CorpusFeatures, cut_clip, track_windows
+from emo_affectnet.training.heads import (
+    HeadConfig,
+    fit_head,
+    join_windows,
+    make_study,
+    predict_windows,
+    train_heads,
 )
-from emo_affectnet.training.features import UNREADABLE, ClipFeatures, CorpusFeatures, track_windows
-from emo_affectnet.training.heads import HeadConfig, fit_head, join_windows, make_study, train_heads
+from emo_affectnet.training.judgements import AVERAGE, MAJORITY, judge, score, scored_clips
+from emo_affectnet.training.readers import read_by_averaging, read_classifier, read_with_heads
 from emo_affectnet.training.results import HEAD
 from emo_affectnet.training.simulate import FaceFeatures, simulate_corpus
 from emo_affectnet.training.stills import simulate_all
+from emo_affectnet.video import VideoInfo
 from emo_affectnet.weight_sets import find_in
 from emo_affectnet.weights import Preprocessing, write_record
 
@@ -108,7 +107,64 @@ def test_several_heads_are_read_by_their_mean(faces) -> None:
         return lambda windows: torch.full((len(windows), 7), rest).index_fill_(1, torch.tensor([emotion]), sureness)
 
     reader = read_with_heads([certain(3, 0.9), certain(5, 0.6), certain(5, 0.5)])
-    assert reader(corpus.clips[0]).tolist() == [5]  # (0.02 + 0.6 + 0.5) against (0.9 + 0.07 + 0.08)
+    (reading,) = reader(corpus.clips)
+    assert reading.means.argmax() == 5  # (0.02 + 0.6 + 0.5) against (0.9 + 0.07 + 0.08)
+    assert reading.agreement == pytest.approx(2 / 3)
+
+
+def test_clips_read_together_are_read_as_each_by_itself(faces, head) -> None:
+    corpus = simulate_corpus("RAMAS", faces[1], clips=5, seed=3)
+    nobody = ClipFeatures("x", "s", 0, np.empty(0), np.empty((0, 512), np.float32), np.empty((0, 7), np.float32))
+    clips = (*corpus.clips[:3], nobody, *corpus.clips[3:])
+    read = read_with_heads([head, head])
+    for clip, together in zip(clips, read(clips), strict=True):
+        np.testing.assert_allclose(together.probabilities, read([clip])[0].probabilities, atol=1e-6)
+    assert np.isnan(read([nobody])[0].means).all()
+
+
+def test_a_clip_has_the_emotion_that_the_report_of_its_video_has(head) -> None:
+    """As the recognizer: windows are spread over all frames, and the mean is over those with a face."""
+    indices = np.arange(0, 72, 6)
+    track = FaceTrack(
+        1,
+        indices,
+        indices / 30,
+        np.ones((12, 4), np.float32),
+        np.ones(12, np.float32),
+        np.random.default_rng(0).random((12, 512), dtype=np.float32),
+    )
+    reading = Reading(np.arange(80) / 30, np.arange(0, 80, 6), (track,))
+    clip = cut_clip(Clip("clips csv", "a", Path("a.mp4"), "s", "fear", Emotion.Fear), reading)
+    (found,) = read_with_heads([head])([clip])
+    windows = slide(track)
+    timeline = build_timeline(
+        VideoInfo(Path("a.mp4"), 64, 48, 30.0, None, 80, False, True),
+        track,
+        times=reading.times,
+        samples=reading.samples,
+        windows=windows,
+        window_probabilities=predict_windows(head, windows.features)[None],
+        heads=("RAVDESS",),
+        head="RAVDESS",
+        extras={},
+    )
+    np.testing.assert_allclose(found.means, timeline.mean_probabilities, atol=1e-6)
+    assert clip.coverage == timeline.coverage == 72 / 80
+
+
+def test_six_answers_leave_neutral_out_of_answers_and_items(head) -> None:
+    corpus = make_corpus("SAVEE")
+    judgement = judge(corpus, HEAD, read_with_heads([head])(corpus.clips))
+    assert judgement.answer_counts() == (7, 6)
+    usual, six = judgement.score(), judgement.score(answers=6)
+    assert (usual.scores.count, six.scores.count) == (21, 18)
+    assert six.confusion[:, 0].sum() == 0
+    others = np.delete(judgement.probabilities, 0, axis=1).argmax(axis=1) + 1
+    expected = np.bincount(others[judgement.truth > 0], minlength=8)
+    assert six.confusion.sum(axis=0).tolist() == expected.tolist()
+    of_neutral = judgement.truth == Emotion.Neutral
+    assert judgement.answer_counts(of_neutral) == (7,)
+    assert judgement.score(where=of_neutral).scores.count == 3
 
 
 def test_a_clip_without_a_face_counts_as_wrong(head) -> None:

@@ -50,24 +50,32 @@ def make_scan(*clips: Clip) -> Scan:
 
 def test_a_clip_has_the_samples_of_its_interval_and_no_other() -> None:
     cut = cut_clip(make_clip(start=2.0, end=4.0), make_reading(make_track(0, 299)))
-    assert cut.frame_indices.tolist() == list(range(60, 120, 6))
+    assert cut.frame_indices.tolist() == list(range(0, 60, 6))  # counted from the clip's first frame
     assert cut.features[:, 0].tolist() == list(range(60, 120, 6))
     assert cut.mass.argmax(axis=1).tolist() == [Emotion.Anger] * 10
 
 
 def test_an_interval_that_ends_after_the_video_is_cut_there() -> None:
     cut = cut_clip(make_clip(start=9.0, end=60.0), make_reading(make_track(0, 299)))
-    assert cut.frame_indices.tolist() == [270, 276, 282, 288, 294]
+    assert cut.features[:, 0].tolist() == [270, 276, 282, 288, 294]
 
 
 def test_an_interval_shorter_than_a_sample_has_the_nearest_one() -> None:
-    assert cut_clip(make_clip(start=1.02, end=1.12), make_reading(make_track(0, 299))).frame_indices.tolist() == [30]
+    cut = cut_clip(make_clip(start=1.02, end=1.12), make_reading(make_track(0, 299)))
+    assert cut.features[:, 0].tolist() == [30]
+    assert (len(cut.frames), cut.coverage) == (4, 1.0)  # frame 30, and 31 to 33 between the two times
+
+
+def test_the_coverage_of_a_clip_is_that_of_its_own_frames() -> None:
+    reading = make_reading(make_track(0, 89))
+    assert cut_clip(make_clip(start=2.0, end=4.0), reading).coverage == 0.5  # frames 60 to 89 of 60 to 119
+    assert cut_clip(make_clip(start=5.0, end=6.0), reading).coverage == 0.0
 
 
 def test_the_speaker_of_a_clip_is_the_largest_face_of_its_own_interval() -> None:
     early, late = make_track(0, 140, side=90), make_track(150, 294, side=60, track_id=2)
     small = make_track(0, 294, side=40, track_id=3)
-    assert cut_clip(make_clip(start=6.0, end=8.0), make_reading(early, late, small)).frame_indices[0] == 180
+    assert cut_clip(make_clip(start=6.0, end=8.0), make_reading(early, late, small)).features[0, 0] == 180
     cut = cut_clip(make_clip(start=0.0, end=4.0), make_reading(early, late, small))
     assert (cut.frame_indices[0], len(cut.times)) == (0, 20)
 

@@ -45,6 +45,7 @@ def test_a_row_has_the_scores_in_percent_with_coverage_and_interval() -> None:
     assert dict(zip(header, row, strict=True)) == {
         "corpus": "SAVEE",
         "system": "head",
+        "answers": "7",
         "unit": "clip",
         "items": "240",
         "clusters": "12",
@@ -115,7 +116,7 @@ def test_few_speakers_are_shown_one_by_one_for_every_system() -> None:
         "SAVEE, UAR by speaker: head: s00 75.0, s01 50.0; averaged frames: s00 45.0, s01 45.0.",
         "SAVEE: head minus averaged frames, +17.5 points of UAR (+5.0 to +30.0).",
     ]
-    assert table_rows(result)[1][8].endswith("†")
+    assert table_rows(result)[1][9].endswith("†")
     assert len(find_remark(result, "†")) == 1
 
 
@@ -123,7 +124,7 @@ def test_ten_speakers_are_not_shown_one_by_one() -> None:
     result = EvaluationResult("test", (make_result("RAMAS", speakers=10),))
     assert not find_remark(result, "RAMAS")
     assert not find_remark(result, "†")
-    assert "†" not in table_rows(result)[1][8]
+    assert "†" not in table_rows(result)[1][9]
 
 
 def test_a_rare_emotion_is_told_with_the_score_without_it_and_the_draws_that_lacked_it() -> None:
@@ -191,7 +192,7 @@ def test_three_files_are_written_and_the_tables_are_views_of_the_first(tmp_path:
     assert (tmp_path / "again" / "table.md").read_text(encoding="utf-8") == markdown
     lines = markdown.splitlines()
     assert lines[0] == "# Leave one corpus out"
-    assert {line.replace(r"\|", "").count("|") for line in lines if line.startswith("|")} == {14}
+    assert {line.replace(r"\|", "").count("|") for line in lines if line.startswith("|")} == {15}
     assert "- RAMAS: min_agreement: 0.5, scale: all" in lines
     assert "- `SAVEE.pt`, SHA-256 `abababababababab...`" in lines
 
@@ -227,11 +228,11 @@ def test_a_comparison_shows_points_and_both_p_values() -> None:
     unsure = Difference(0.5, 0.49, -0.01, Interval(-0.05, 0.03, 4, 2000, 0), 0.7)
     unknown = Difference(0.5, 0.49, -0.01, Interval(None, None, 7, 0, 2000), 1.0)
     comparisons = [
-        Comparison(name, "head", each, p)
+        Comparison(name, "head", 7, each, p)
         for name, each, p in (("RAVDESS", sure, 0.0015), ("SAVEE", unsure, 1.0), ("X", unknown, 1.0))
     ]
     assert comparison_rows(comparisons)[1:] == [
-        ("RAVDESS", "head", "50.0", "61.2", "+11.2", "+5.0 to +17.0", "0.0005", "0.0015"),
-        ("SAVEE", "head", "50.0", "49.0", "-1.0", "-5.0 to +3.0†", "0.7000", "1.0000"),
-        ("X", "head", "50.0", "49.0", "-1.0", "†", "1.0000", "1.0000"),
+        ("RAVDESS", "head", "7", "50.0", "61.2", "+11.2", "+5.0 to +17.0", "0.0005", "0.0015"),
+        ("SAVEE", "head", "7", "50.0", "49.0", "-1.0", "-5.0 to +3.0†", "0.7000", "1.0000"),
+        ("X", "head", "7", "50.0", "49.0", "-1.0", "†", "1.0000", "1.0000"),
     ]

@@ -172,6 +172,7 @@ def test_folder_of_pages_has_an_index_pictures_and_the_settings(tmp_path: Path, 
     index = (tmp_path / "out/index.html").read_text()
     assert 'href="sub/two.html"' in index
     assert "no known video format" in index
+    assert "Happiness 48%, 0:0" in index  # the peak
     page = (tmp_path / "out/one.html").read_text()
     for value in fake_recognizer.settings.values():
         assert value in page

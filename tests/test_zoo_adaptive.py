@@ -356,7 +356,7 @@ class FakeJudge:
     def predict(self, video: Path) -> SimpleNamespace:
         self.videos.append(video)
         has_face = self.answer(np.full((48, 64, 3), 255, np.uint8)) is not None
-        return SimpleNamespace(reported_windows=np.stack(WHOLE) if has_face else np.empty((0, 7), np.float32))
+        return SimpleNamespace(mean_probabilities=np.mean(WHOLE, axis=0, dtype=np.float64) if has_face else None)
 
     def judge_faces(self, images: Sequence[np.ndarray]) -> list[np.ndarray | None]:
         self.batches.append(len(images))
@@ -370,7 +370,7 @@ def surely(emotion: Emotion, top: float = 0.95) -> np.ndarray:
     return probabilities
 
 
-WHOLE = (surely(Emotion.Disgust, 0.6), surely(Emotion.Sadness, 0.5))  # two windows, Disgust in the mean
+WHOLE = (surely(Emotion.Disgust, 0.6), surely(Emotion.Sadness, 0.5))  # two frames, Disgust in the mean
 
 
 @pytest.fixture

@@ -1,134 +1,83 @@
 """Scores of weights on labelled media: heads on the corpora they never saw, backbones on faces.
 
-A clip that has one label is one item, and its emotion the largest sum over its windows. Where every frame has its own
+A clip that has one label is one item, and its emotion is that of a report, see `answers`. Where every frame has its own
 label, a labelled frame is an item, and its emotion that of the report's row. An item without a face counts as wrong.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..emotions import Emotion
 from ..engines import REFERENCE, Engine, open_engine, softmax
 from ..errors import CorpusError, UsageError
 from ..faces import Image
-from ..networks import load_head, read_backbone
-from ..timeline import Floats, Integers, spread
+from ..networks import load_head
+from ..timeline import Floats, Integers
 from ..weight_sets import Weights
 from ..weights import WeightFile, hash_file, read_preprocessing, read_record, verify
+from .clip_tables import Part, score_parts
 from .corpora.clip import Problem, Scan, Tell
 from .corpora.pictures import check_split
-from .features import UNREADABLE, ClipFeatures, CorpusFeatures, track_windows
+from .features import UNREADABLE, ClipFeatures, CorpusFeatures
 from .fit import cut_whole
-from .heads import Head, predict_windows
-from .metrics import NO_FACE, Scores, confusion_by_cluster, expected_calibration_error, summarise, uar
+from .judgements import judge, judge_with_baselines, scored_clips
+from .metrics import Scores, confusion_by_cluster, expected_calibration_error, summarise
+from .readers import Classifier, ClipReading, Progress, Reader, read_classifier, read_with_heads
 from .results import HEAD, SIMULATED, EvaluationResult, SystemResult
-
-AVERAGE, MAJORITY = "averaged frames", "majority class"
-
-Reader = Callable[[ClipFeatures], Integers]  # a clip to the emotion of each of its items
-Classifier = Callable[[Floats], Floats]  # features (..., 512) to probabilities (..., 7)
-
-
-def read_classifier(backbone: Path) -> Classifier:
-    """Return the backbone's own last layer, which reads one face at a time.
-
-    Raises:
-        WeightsError: `backbone` is no state dict of one.
-    """
-    layer = read_backbone(backbone).fc2
-
-    def classify(features: Floats) -> Floats:
-        with torch.inference_mode():
-            probabilities: Floats = torch.softmax(layer(torch.from_numpy(features)), dim=-1).numpy()
-        return probabilities
-
-    return classify
-
-
-def read_with_heads(heads: Sequence[Head]) -> Reader:
-    """Return what reads a clip with the mean of `heads`, as the recognizer does."""
-
-    def read(clip: ClipFeatures) -> Integers:
-        windows = track_windows(clip)
-        return _decide(clip, np.mean([predict_windows(head, windows.features) for head in heads], axis=0))
-
-    return read
-
-
-def read_by_averaging(classifier: Classifier) -> Reader:
-    """Return what averages the classifier's softmax: over a clip, or over each window if frames are scored."""
-
-    def read(clip: ClipFeatures) -> Integers:
-        if clip.frame_labels is None:
-            return _decide(clip, classifier(clip.features))
-        return _decide(clip, classifier(track_windows(clip).features).mean(axis=1))
-
-    return read
-
-
-def _decide(clip: ClipFeatures, probabilities: Floats) -> Integers:
-    """Return the emotion of each item of a clip from probabilities (W, 7), of its windows or samples."""
-    if clip.frame_labels is None:
-        found = int(probabilities.sum(axis=0).argmax()) if len(probabilities) else NO_FACE
-        return np.array([found], dtype=np.int64)
-    rows = spread(track_windows(clip), probabilities, frame_count=len(clip.frame_labels))
-    emotions = np.where(np.isnan(rows[:, 0]), NO_FACE, np.nan_to_num(rows).argmax(axis=1))
-    seen = np.ones(len(emotions), dtype=bool) if clip.observed is None else clip.observed
-    return np.where(seen, emotions, NO_FACE)[clip.frame_labels >= 0]
-
-
-def _truth(clip: ClipFeatures) -> Integers:
-    if clip.frame_labels is None:
-        return np.array([clip.label], dtype=np.int64)
-    return clip.frame_labels[clip.frame_labels >= 0]
-
-
-def scored_clips(corpus: CorpusFeatures) -> tuple[ClipFeatures, ...]:
-    """Return the clips to score: those of the validation part, if the corpus itself has one, or else all."""
-    validation = tuple(clip for clip in corpus.clips if "valid" in (clip.split or "").lower())
-    return validation or corpus.clips
-
-
-def score(corpus: CorpusFeatures, system: str, reader: Reader, *, seeds: Sequence[Reader] = ()) -> SystemResult:
-    """Score what `reader` makes of a corpus; `seeds` read with the same system, trained anew from other seeds."""
-    clips = scored_clips(corpus)
-    truths = [_truth(clip) for clip in clips]
-    truth = np.concatenate(truths)
-    speakers = [clip.speaker for clip, items in zip(clips, truths, strict=True) for _ in items]
-    by_frame = any(clip.frame_labels is not None for clip in clips)
-
-    @cache  # the reader that is scored is one of the seeds'
-    def predict(reader: Reader) -> Integers:
-        return np.concatenate([reader(clip) for clip in clips])
-
-    names, confusions = confusion_by_cluster(truth, predict(reader), speakers)
-    return SystemResult(
-        corpus=corpus.title,
-        system=system,
-        unit="frame" if by_frame else "clip",
-        cluster="video" if by_frame else "speaker",
-        clusters=tuple(names),
-        confusions=confusions,
-        seeds=tuple(uar(truth, predict(seed)) for seed in seeds),
-    )
 
 
 def score_with_baselines(
     corpus: CorpusFeatures, reader: Reader, *, seeds: Sequence[Reader] = (), classifier: Classifier
 ) -> list[SystemResult]:
-    """Score heads beside averaged frames and the majority class."""
-    labels = np.concatenate([_truth(clip) for clip in scored_clips(corpus)])
-    majority = int(np.bincount(labels, minlength=len(Emotion)).argmax())
-    return [
-        score(corpus, HEAD, reader, seeds=seeds),
-        score(corpus, AVERAGE, read_by_averaging(classifier)),
-        score(corpus, MAJORITY, lambda clip: np.full(len(_truth(clip)), majority)),
-    ]
+    """Score heads beside averaged frames and the majority class.
+
+    `seeds` read with the same heads, trained anew from other seeds; `reader` is one of them.
+    """
+    clips = scored_clips(corpus)
+    by_reader = {each: each(clips) for each in dict.fromkeys((reader, *seeds))}
+    heads, *others = judge_with_baselines(corpus, by_reader[reader], classifier=classifier)
+    uars = [judge(corpus, HEAD, by_reader[seed]).score().scores.uar for seed in seeds]
+    return [heads.score(seeds=uars), *(each.score() for each in others)]
+
+
+@dataclass(frozen=True, eq=False)
+class ClipsEvaluation:
+    """What heads make of labelled clips, beside baselines, with seven and with six answers."""
+
+    clips: tuple[ClipFeatures, ...]
+    readings: tuple[ClipReading, ...]  # of the heads
+    result: EvaluationResult
+    parts: tuple[Part, ...]  # scores for each value of the columns that were asked for
+
+
+def evaluate_clips(
+    corpus: CorpusFeatures,
+    *,
+    heads: Sequence[Path],
+    backbone: Path,
+    title: str,
+    by: Sequence[str] = (),
+    on_progress: Progress = lambda done, total: None,
+) -> ClipsEvaluation:
+    """Score the mean of `heads` on the clips of a corpus, and for each value of the columns `by` of their table.
+
+    Raises:
+        WeightsError: a weight file is missing, damaged or another network's.
+        UnknownName, UsageError: a column is not there, or has too many values.
+    """
+    reader = read_with_heads([load_head(file) for file in heads], on_progress=on_progress)
+    readings = reader(corpus.clips)
+    judgements = judge_with_baselines(corpus, readings, classifier=read_classifier(backbone))
+    results = [each.score(answers=answers) for each in judgements for answers in each.answer_counts()]
+    return ClipsEvaluation(
+        corpus.clips,
+        tuple(readings),
+        collect(results, {corpus.name: corpus}, weights=[backbone, *heads], title=title),
+        tuple(part for column in by for part in score_parts(corpus.clips, judgements, column)),
+    )
 
 
 def evaluate_loco(

@@ -70,10 +70,24 @@ class ClipFeatures:
     times: Doubles  # (T,) s
     features: Floats  # float32 (T, 512), never negative
     mass: Floats  # float32 (T, 7), how much each sample says for each emotion; a row of zeros says nothing
-    frame_indices: Integers = field(default_factory=lambda: np.empty(0, np.int64))  # (T,), where frames have labels
+    frame_indices: Integers = field(default_factory=lambda: np.empty(0, np.int64))  # (T,), from the clip's first frame
     frame_labels: Integers | None = None  # int64 (F,), -1 unlabelled; None: the clip has one label
-    observed: Booleans | None = None  # bool (F,), the report shows a face, where frames have labels
+    observed: Booleans | None = None  # bool (F,), the report shows a face; None: it does up to the last sample
     split: str | None = None  # as the corpus itself divides
+    columns: Mapping[str, str] = field(default_factory=dict)  # what else the table of the clips says, by column
+
+    @property
+    def frames(self) -> Booleans:
+        """Whether the report shows a face in each of the clip's frames, bool (F,)."""
+        if self.observed is not None:
+            return self.observed
+        last = int(self.frame_indices[-1]) + 1 if len(self.frame_indices) else 0
+        return np.ones(last if self.frame_labels is None else len(self.frame_labels), dtype=bool)
+
+    @property
+    def coverage(self) -> float:
+        """Share of the clip's frames with a face."""
+        return float(self.frames.mean()) if len(self.frames) else 0.0
 
 
 @dataclass(frozen=True)
@@ -155,6 +169,9 @@ def cut_clip(clip: Clip, reading: Reading) -> ClipFeatures:
     label = int(clip.emotion) if clip.emotion is not None else NO_FACE
     track = max(parts, key=_size, default=NOBODY)
     said = np.full(len(track), label) if frames is None else frames[track.frame_indices]
+    own = np.flatnonzero((reading.times >= start) & (reading.times < end)) if frames is None else np.arange(len(frames))
+    within = np.concatenate([own, track.frame_indices])  # the nearest sample of a short clip may lie outside
+    first, stop = (int(within.min()), int(within.max()) + 1) if len(within) else (0, 0)
     return ClipFeatures(
         name=clip.name,
         speaker=clip.speaker,
@@ -162,10 +179,11 @@ def cut_clip(clip: Clip, reading: Reading) -> ClipFeatures:
         times=track.times,
         features=track.features,
         mass=(said[:, None] == np.arange(len(Emotion))).astype(np.float32),
-        frame_indices=track.frame_indices,
+        frame_indices=track.frame_indices - first,
         frame_labels=frames,
-        observed=None if frames is None else _observe(track, reading),
+        observed=_observe(track, reading)[first:stop],
         split=clip.split,
+        columns=clip.columns,
     )
 
 
@@ -191,9 +209,13 @@ def _within(track: FaceTrack, start: float, end: float) -> FaceTrack | None:
 
 def track_windows(clip: ClipFeatures) -> Windows:
     """Return the windows of a clip with the frames they cover."""
-    nothing = np.empty((len(clip.times), 4), np.float32)
-    track = FaceTrack(1, clip.frame_indices, clip.times, nothing, nothing[:, 0], clip.features)
-    return slide(track)
+    return slide(track_of(clip))
+
+
+def track_of(clip: ClipFeatures) -> FaceTrack:
+    """Return the face of a clip as a track, without its place in the picture."""
+    nowhere = np.empty((len(clip.times), 4), np.float32)
+    return FaceTrack(1, clip.frame_indices, clip.times, nowhere, nowhere[:, 0], clip.features)
 
 
 def measure_seconds(scan: Scan) -> tuple[float, list[Problem]]:

@@ -139,14 +139,14 @@ def summarise(confusion: Integers) -> Scores:
     )
 
 
-def cluster_bootstrap(confusions: Integers, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+def cluster_bootstrap(confusions: Integers | Doubles, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
     """Return the interval of the UAR of (K, 7, 8) when whole clusters are drawn with replacement.
 
     Raises:
         UsageError: there is no cluster.
     """
-    draws = _draw_clusters(len(confusions), resamples=resamples, seed=seed)
-    return _interval(_resampled_uar(confusions, draws), clusters=len(confusions))
+    draws = draw_clusters(len(confusions), resamples=resamples, seed=seed)
+    return find_interval(_resampled_uar(confusions, draws), clusters=len(confusions))
 
 
 def paired_bootstrap(a: Integers, b: Integers, *, resamples: int = RESAMPLES, seed: int = 0) -> Difference:
@@ -161,9 +161,9 @@ def paired_bootstrap(a: Integers, b: Integers, *, resamples: int = RESAMPLES, se
     """
     if a.shape != b.shape or not np.array_equal(a.sum(axis=-1), b.sum(axis=-1)):
         raise UsageError("Two systems can only be compared on the same items, and these differ in their true emotions.")
-    draws = _draw_clusters(len(a), resamples=resamples, seed=seed)
+    draws = draw_clusters(len(a), resamples=resamples, seed=seed)
     differences = _resampled_uar(b, draws) - _resampled_uar(a, draws)
-    interval = _interval(differences, clusters=len(a))
+    interval = find_interval(differences, clusters=len(a))
     scores = summarise(a.sum(axis=0)).uar, summarise(b.sum(axis=0)).uar
     tail = min((differences <= 0).sum(), (differences >= 0).sum()) / max(interval.resamples_used, 1)
     p = float(max(2 * tail, 1 / resamples, 2.0 ** (1 - len(a))))
@@ -204,15 +204,19 @@ def _recalls(confusions: npt.NDArray[np.int64] | Doubles) -> Doubles:
     return recalls
 
 
-def _draw_clusters(clusters: int, *, resamples: int, seed: int) -> Doubles:
-    """Return float64 (R, K): how often each resample holds each cluster."""
+def draw_clusters(clusters: int, *, resamples: int, seed: int) -> Doubles:
+    """Return float64 (R, K): how often each resample holds each cluster.
+
+    Raises:
+        UsageError: there is no cluster.
+    """
     if not clusters:
         raise UsageError("There is no labelled item to score.")
     generator = np.random.default_rng(seed)
     return generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples).astype(np.float64)
 
 
-def _resampled_uar(confusions: Integers, draws: Doubles) -> Doubles:
+def _resampled_uar(confusions: Integers | Doubles, draws: Doubles) -> Doubles:
     """Return float64 (R,); NaN for a resample that lacks an emotion which the whole has."""
     present = confusions.sum(axis=(0, 2)) > 0
     sums = (draws @ confusions.reshape(len(confusions), -1)).reshape(-1, *SHAPE)
@@ -220,7 +224,8 @@ def _resampled_uar(confusions: Integers, draws: Doubles) -> Doubles:
     return means
 
 
-def _interval(values: Doubles, *, clusters: int) -> Interval:
+def find_interval(values: Doubles, *, clusters: int) -> Interval:
+    """Return the interval of what came of each resample, (R,); NaN where one could not be scored."""
     kept = values[~np.isnan(values)]
     low, high = map(float, np.percentile(kept, [2.5, 97.5])) if len(kept) else (None, None)
     return Interval(low, high, clusters, len(kept), len(values) - len(kept))

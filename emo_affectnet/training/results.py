@@ -69,6 +69,7 @@ class SystemResult:
     cluster: str  # what items are not independent within: one of CLUSTERS
     clusters: tuple[str, ...]  # (K,) names
     confusions: Integers  # int64 (K, 7, 8), true emotion by predicted emotion; last column: no face
+    answers: int = len(EMOTION_NAMES)  # how many emotions might be chosen; one fewer: all but Neutral
     seeds: tuple[float, ...] = ()  # UAR of each training seed, where there were several
 
     def __post_init__(self) -> None:
@@ -86,6 +87,11 @@ class SystemResult:
             raise UsageError(f"{self.corpus}: a confusion matrix counts items; none may be negative, nor all be 0.")
         if len(set(self.clusters)) < len(self.clusters):
             raise UsageError(f"{self.corpus}: two {self.cluster}s have the same name.")
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What no two results of an evaluation share: the corpus, the system, and how many answers it may give."""
+        return self.corpus, self.system, self.answers
 
     @property
     def confusion(self) -> Integers:
@@ -110,7 +116,8 @@ class SystemResult:
     @property
     def published_uar(self) -> float | None:
         """The published UAR of the same head on the same corpus, as a share."""
-        percent = PUBLISHED_UAR.get(self.corpus) if self.system == HEAD else None
+        is_like = self.system == HEAD and self.answers == len(EMOTION_NAMES)
+        percent = PUBLISHED_UAR.get(self.corpus) if is_like else None
         return None if percent is None else percent / 100
 
 
@@ -126,7 +133,7 @@ class EvaluationResult:
     version: str = __version__
 
     def __post_init__(self) -> None:
-        names = [(result.corpus, result.system) for result in self.results]
+        names = [result.key for result in self.results]
         if not names or len(set(names)) < len(names):
             raise UsageError("An evaluation has at least one result, and one for each system on each corpus.")
 
@@ -137,6 +144,7 @@ class Comparison:
 
     corpus: str
     system: str
+    answers: int  # how many emotions might be chosen
     difference: Difference
     p_holm: float  # corrected for the number of corpora
 
@@ -147,17 +155,17 @@ def compare_results(a: EvaluationResult, b: EvaluationResult) -> list[Comparison
     Raises:
         UsageError: they have none in common, or one was not scored on the same items.
     """
-    others = {(each.corpus, each.system): each for each in b.results}
-    pairs = [(each, others[each.corpus, each.system]) for each in a.results if (each.corpus, each.system) in others]
+    others = {each.key: each for each in b.results}
+    pairs = [(each, others[each.key]) for each in a.results if each.key in others]
     if not pairs:
         raise UsageError(f"{a.title!r} and {b.title!r} have no system on the same corpus in common.")
     found = []
-    for system in dict.fromkeys(each.system for each, _ in pairs):
-        same = [pair for pair in pairs if pair[0].system == system]
+    for system, answers in dict.fromkeys((each.system, each.answers) for each, _ in pairs):
+        same = [pair for pair in pairs if (pair[0].system, pair[0].answers) == (system, answers)]
         differences = [_compare(*pair) for pair in same]
         corrected = holm([difference.p for difference in differences])
         for (each, _), difference, p in zip(same, differences, corrected, strict=True):
-            found.append(Comparison(each.corpus, system, difference, p))
+            found.append(Comparison(each.corpus, system, answers, difference, p))
     return found
 
 
@@ -200,6 +208,7 @@ def _to_document(result: EvaluationResult) -> dict[str, Any]:
                 "system": each.system,
                 "unit": each.unit,
                 "cluster": each.cluster,
+                "answers": each.answers,
                 "seeds": list(each.seeds),
                 "confusions": dict(zip(each.clusters, each.confusions.tolist(), strict=True)),
             }
@@ -256,6 +265,7 @@ def _to_result(entry: Any) -> SystemResult:
         unit=entry["unit"],
         cluster=entry["cluster"],
         clusters=tuple(confusions),
+        answers=int(entry.get("answers", len(EMOTION_NAMES))),  # which earlier files do not have
         confusions=np.array(list(confusions.values())),
         seeds=tuple(map(float, entry["seeds"])),
     )

@@ -22,7 +22,7 @@ from .metrics import FEW_CLUSTERS, RESAMPLES, Scores, chance_normalised, paired_
 from .results import HEAD, Comparison, EvaluationResult, SystemResult, write_json
 
 RARE = 10  # items of an emotion; with fewer, each moves the UAR by more than a point
-BRIEF_COLUMNS = ("corpus", "system", "items", "coverage", "UAR", "95 %", "WAR", "published")
+BRIEF_COLUMNS = ("corpus", "system", "answers", "items", "coverage", "UAR", "95 %", "WAR", "published")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,7 @@ class Row:
 
     corpus: str  # or "mean of ...": the unweighted mean over the corpora, never over their items
     system: str
+    answers: int  # how many emotions might be chosen
     unit: str | None = None
     items: int | None = None
     clusters: int | None = None
@@ -49,10 +50,10 @@ class Row:
 def to_rows(result: EvaluationResult) -> list[Row]:
     """Return one row for each system on each corpus, then for each system the mean over its corpora."""
     rows = [_to_row(each) for each in result.results]
-    groups: dict[tuple[str, bool], list[Row]] = {}
+    groups: dict[tuple[str, int, bool], list[Row]] = {}
     for each, row in zip(result.results, rows, strict=True):
-        groups.setdefault((each.system, each.is_simulated), []).append(row)
-    return rows + [_mean_row(group, is_simulated=key[1]) for key, group in groups.items() if len(group) > 1]
+        groups.setdefault((each.system, each.answers, each.is_simulated), []).append(row)
+    return rows + [_mean_row(group, is_simulated=key[-1]) for key, group in groups.items() if len(group) > 1]
 
 
 def _to_row(result: SystemResult) -> Row:
@@ -60,6 +61,7 @@ def _to_row(result: SystemResult) -> Row:
     return Row(
         corpus=result.corpus,
         system=result.system,
+        answers=result.answers,
         unit=result.unit,
         items=scores.count,
         clusters=len(result.clusters),
@@ -84,6 +86,7 @@ def _mean_row(rows: Sequence[Row], *, is_simulated: bool) -> Row:
     return Row(
         corpus=f"mean of {len(rows)}" + (" simulated" if is_simulated else ""),
         system=rows[0].system,
+        answers=rows[0].answers,
         uar=statistics.fmean(row.uar for row in rows),
         chance_normalised_uar=mean([row.chance_normalised_uar for row in rows]),
         published_uar=mean([row.published_uar for row in rows]),
@@ -92,7 +95,19 @@ def _mean_row(rows: Sequence[Row], *, is_simulated: bool) -> Row:
 
 def table_rows(result: EvaluationResult) -> list[tuple[str, ...]]:
     """Return the table as text, scores in %, its header first; `remarks` belong below it."""
-    header = ("corpus", "system", "unit", "items", "clusters", "classes", "coverage", "UAR", "95 %", "above chance")
+    header = (
+        "corpus",
+        "system",
+        "answers",
+        "unit",
+        "items",
+        "clusters",
+        "classes",
+        "coverage",
+        "UAR",
+        "95 %",
+        "above chance",
+    )
     return [(*header, "WAR", "F1", "published"), *(_to_cells(row) for row in to_rows(result))]
 
 
@@ -101,23 +116,27 @@ def brief_rows(result: EvaluationResult) -> list[tuple[str, ...]]:
     header, *body = table_rows(result)
     columns = [header.index(name) for name in BRIEF_COLUMNS]
     columns = [column for column in columns if any(row[column] for row in body)]
+    if len({row[header.index("answers")] for row in body}) == 1:
+        columns.remove(header.index("answers"))
     return [tuple(row[column] for column in columns) for row in (header, *body)]
 
 
 def _to_cells(row: Row) -> tuple[str, ...]:
     counts = ("" if count is None else str(count) for count in (row.items, row.clusters, row.classes))
-    interval = _range(row.uar_low, row.uar_high) + ("†" if row.is_rough else "")
+    interval = percent_range(row.uar_low, row.uar_high) + ("†" if row.is_rough else "")
     scores = (row.chance_normalised_uar, row.war, row.macro_f1, row.published_uar)
-    shares = (_percent(row.coverage), _percent(row.uar), interval, *map(_percent, scores))
-    return (row.corpus, row.system, row.unit or "", *counts, *shares)
+    shares = (percent(row.coverage), percent(row.uar), interval, *map(percent, scores))
+    return (row.corpus, row.system, str(row.answers), row.unit or "", *counts, *shares)
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """Return a share in %, or nothing."""
     return "" if share is None else f"{100 * share:.1f}"
 
 
-def _range(low: float | None, high: float | None) -> str:
-    return "" if low is None else f"{_percent(low)}–{_percent(high)}"
+def percent_range(low: float | None, high: float | None) -> str:
+    """Return an interval of shares in %, or nothing."""
+    return "" if low is None else f"{percent(low)}–{percent(high)}"
 
 
 def remarks(result: EvaluationResult) -> list[str]:
@@ -128,6 +147,8 @@ def remarks(result: EvaluationResult) -> list[str]:
         "mean recall, and F1 the mean F1, over the classes that occur. Above chance is (UAR - 1/K) / (1 - 1/K) for K "
         f"classes. The 95 % interval of the UAR is from {RESAMPLES} draws of whole {kinds}."
     ]
+    if any(each.answers < len(EMOTION_NAMES) for each in result.results):
+        found.append("With six answers, Neutral is left out of the answers, and clips of it are left out of the items.")
     if any(each.is_simulated for each in result.results):
         found.append(
             "The simulated corpora are not the real ones whose names they bear: their scores are not comparable with "
@@ -142,24 +163,30 @@ def remarks(result: EvaluationResult) -> list[str]:
         found.append(f"† With fewer than {FEW_CLUSTERS} clusters, or few usable draws, an interval says little.")
     groups: dict[tuple[object, ...], list[SystemResult]] = {}  # of systems on the same items
     for each in result.results:
-        key = (each.corpus, each.clusters, each.confusions.sum(axis=-1).tobytes())
+        key = (each.corpus, each.answers, each.clusters, each.confusions.sum(axis=-1).tobytes())
         groups.setdefault(key, []).append(each)
     return found + [remark for group in groups.values() for remark in _remarks_on(group)] + list(result.notes)
+
+
+def _name_items(result: SystemResult) -> str:
+    """Return of what items a remark is."""
+    return result.corpus if result.answers == len(EMOTION_NAMES) else f"{result.corpus}, Neutral left out"
 
 
 def _remarks_on(group: Sequence[SystemResult]) -> Iterator[str]:
     """Yield what is particular to one corpus; the systems of `group` were all scored on the same items of it."""
     first = group[0]
+    place = _name_items(first)
     if len(first.clusters) < FEW_CLUSTERS:
-        yield f"{first.corpus}, UAR by {first.cluster}: {'; '.join(map(_list_clusters, group))}."
+        yield f"{place}, UAR by {first.cluster}: {'; '.join(map(_list_clusters, group))}."
     if rare := _tell_rare(group):
-        yield f"{first.corpus}: {rare}."
+        yield f"{place}: {rare}."
     if first.interval.dropped:
-        yield f"{first.corpus}: {first.interval.dropped} of {RESAMPLES} draws lacked an emotion and were left out."
+        yield f"{place}: {first.interval.dropped} of {RESAMPLES} draws lacked an emotion and were left out."
     yield from _tell_lead(group)
     for each in group:
         if len(each.seeds) > 1:
-            spread = f"{_percent(statistics.fmean(each.seeds))} ± {_percent(statistics.stdev(each.seeds))}"
+            spread = f"{percent(statistics.fmean(each.seeds))} ± {percent(statistics.stdev(each.seeds))}"
             yield f"{each.corpus}, {each.system}: UAR over {len(each.seeds)} training seeds {spread} (mean and SD)."
 
 
@@ -172,7 +199,7 @@ def _tell_lead(group: Sequence[SystemResult]) -> Iterator[str]:
         found = paired_bootstrap(other.confusions, head.confusions)
         low, high = found.interval.low, found.interval.high
         bounds = f" ({100 * low:+.1f} to {100 * high:+.1f})" if low is not None and high is not None else ""
-        yield f"{head.corpus}: {HEAD} minus {other.system}, {100 * found.difference:+.1f} points of UAR{bounds}."
+        yield f"{_name_items(head)}: {HEAD} minus {other.system}, {100 * found.difference:+.1f} points of UAR{bounds}."
 
 
 def _tell_rare(group: Sequence[SystemResult]) -> str:
@@ -184,13 +211,13 @@ def _tell_rare(group: Sequence[SystemResult]) -> str:
     counts = ", ".join(f"{EMOTION_NAMES[row]} has {support[row]} item{'s' if support[row] > 1 else ''}" for row in rare)
     if not len(rare):
         return ""
-    scores = ", ".join(f"{each.system} {_percent(_mean_recall(each.scores, others))}" for each in group)
+    scores = ", ".join(f"{each.system} {percent(_mean_recall(each.scores, others))}" for each in group)
     return f"{counts}; UAR without {'it' if len(rare) == 1 else 'them'}: {scores}"
 
 
 def _list_clusters(result: SystemResult) -> str:
     known = [pair for pair in zip(result.clusters, result.confusions, strict=True) if pair[1].any()]
-    scores = (f"{cluster} {_percent(summarise(confusion).uar)}" for cluster, confusion in known)
+    scores = (f"{cluster} {percent(summarise(confusion).uar)}" for cluster, confusion in known)
     return f"{result.system}: {', '.join(scores)}"
 
 
@@ -205,11 +232,11 @@ def confusion_items(result: EvaluationResult, *, system: str = HEAD) -> list[tup
         UnknownName: nothing was scored under this name.
     """
     check_name("system", system, sorted({each.system for each in result.results}))
-    chosen = [each for each in result.results if each.system == system]
+    chosen = [each for each in result.results if each.system == system and each.answers == len(EMOTION_NAMES)]
     return [
         (
-            f"{each.corpus}\nUAR {_percent(each.scores.uar)} · WAR {_percent(each.scores.war)} · "
-            f"coverage {_percent(each.scores.coverage)} %",
+            f"{each.corpus}\nUAR {percent(each.scores.uar)} · WAR {percent(each.scores.war)} · "
+            f"coverage {percent(each.scores.coverage)} %",
             each.confusion,
         )
         for each in chosen
@@ -218,13 +245,15 @@ def confusion_items(result: EvaluationResult, *, system: str = HEAD) -> list[tup
 
 def comparison_rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
     """Return the table of a comparison as text, scores in % and differences in points, its header first."""
-    rows: list[tuple[str, ...]] = [("corpus", "system", "UAR a", "UAR b", "b - a", "95 %", "p", "p (Holm)")]
+    rows: list[tuple[str, ...]] = [("corpus", "system", "answers", "UAR a", "UAR b", "b - a", "95 %", "p", "p (Holm)")]
     for each in comparisons:
         difference, interval = each.difference, each.difference.interval
-        uars = (_percent(difference.a), _percent(difference.b), f"{100 * difference.difference:+.1f}")
+        uars = (percent(difference.a), percent(difference.b), f"{100 * difference.difference:+.1f}")
         points = "" if interval.low is None else f"{100 * interval.low:+.1f} to {100 * (interval.high or 0):+.1f}"
         spread = points + ("†" if interval.is_rough else "")
-        rows.append((each.corpus, each.system, *uars, spread, f"{difference.p:.4f}", f"{each.p_holm:.4f}"))
+        rows.append(
+            (each.corpus, each.system, str(each.answers), *uars, spread, f"{difference.p:.4f}", f"{each.p_holm:.4f}")
+        )
     return rows
 
 
@@ -254,7 +283,7 @@ def _to_cell(value: object) -> object:
 
 def _to_markdown(result: EvaluationResult) -> str:
     header, *rows = [[cell.replace("|", "\\|") for cell in row] for row in table_rows(result)]
-    rule = ["---" if column < 3 else "---:" for column in range(len(header))]
+    rule = ["---" if column < 4 else "---:" for column in range(len(header))]
     lines = [f"# {result.title}", "", *(f"| {' | '.join(row)} |" for row in (header, rule, *rows)), ""]
     lines += [f"- {remark}" for remark in remarks(result)]
     policies = {corpus: ", ".join(f"{k}: {v}" for k, v in each.items()) for corpus, each in result.policies.items()}

@@ -310,10 +310,9 @@ class _Samples:
         return len(self) if self._is_whole else len(self._judged)
 
     def read_whole(self) -> Iterator[Doubles | None]:
-        """Yield, once it is asked for, the mean probabilities (7,) over the video's windows, or None without a face."""
+        """Yield, once it is asked for, the mean probabilities (7,) over the video's frames, or None without a face."""
         self._is_whole = True
-        windows = self._judge.predict(Path(self._video)).reported_windows
-        yield np.mean(windows, axis=0, dtype=np.float64) if len(windows) else None
+        yield self._judge.predict(Path(self._video)).mean_probabilities
 
     def average(self, rows: Integers) -> Doubles | None:
         """Return the mean probabilities (7,) over the samples `rows` that show a face, or None if none does."""

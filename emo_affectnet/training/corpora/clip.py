@@ -37,6 +37,7 @@ class Clip:
     end: float | None = None  # s, may lie behind the end of the video; None: to the end of the video
     view: View | None = None  # the part of the frame that shows the speaker
     split: str | None = None  # train, valid or test, as the corpus itself divides
+    columns: Mapping[str, str] = field(default_factory=dict)  # what else its table says of it, by column
     frame_emotions: tuple[int, ...] | None = None  # by 0-based frame index, -1 unlabelled; image 00001.jpg is frame 0
 
 

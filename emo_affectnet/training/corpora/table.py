@@ -1,4 +1,4 @@
-"""The user's own clips, listed in a table with the columns path and emotion, and optional speaker, start and end."""
+"""The user's own clips, in a table with the columns path and emotion; speaker, start, end and any others may follow."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from .tree import emotion_named, has_content, parse_seconds, read_columns
 
 CLIPS_CSV = "clips csv"
 _NEEDED = ("path", "emotion")
-_OPTIONAL = ("speaker", "start", "end")
+_KNOWN = (*_NEEDED, "speaker", "start", "end")
 
 
 def _parse_interval(start: str, end: str) -> tuple[float, float | None] | None:
@@ -23,6 +23,7 @@ def read_table(path: Path) -> Scan:
     """Read the clips that a table lists; their paths are relative to it, their times are seconds.
 
     An emotion that is not one of the seven by name is counted as none. A clip without a speaker is one of its own.
+    Further columns are kept with the clip.
 
     Raises:
         CorpusError: the file is no table, or has not the columns it should have.
@@ -30,7 +31,7 @@ def read_table(path: Path) -> Scan:
     path = Path(path)
     problems: list[Problem] = []
     clips: dict[str, Clip] = {}
-    for where, row in read_columns(path, _NEEDED, optional=_OPTIONAL):
+    for where, row in read_columns(path, _NEEDED):
         interval = _parse_interval(row.get("start", ""), row.get("end", ""))
         video = path.parent / row["path"]
         name = " ".join(filter(None, (row["path"], row.get("start"), row.get("end"))))
@@ -50,5 +51,6 @@ def read_table(path: Path) -> Scan:
                 emotion_named(row["emotion"]),
                 start=interval[0],
                 end=interval[1],
+                columns={column: cell for column, cell in row.items() if column not in _KNOWN},
             )
     return Scan(CLIPS_CSV, path, {}, tuple(clips.values()), (), tuple(problems))

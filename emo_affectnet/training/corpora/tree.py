@@ -160,22 +160,19 @@ def read_rows(path: Path, *, delimiters: str = ",;\t") -> Iterator[tuple[str, li
         raise CorpusError(f"{path} cannot be read as a table: {error}.") from error
 
 
-def read_columns(
-    path: Path, needed: Sequence[str], *, optional: Sequence[str] | None = None
-) -> Iterator[tuple[str, dict[str, str]]]:
+def read_columns(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield (file and line, cells by the name of their column in small letters) for each line below the header.
 
-    A line that is too short has "" in the cells it lacks. `optional` None allows any other columns.
+    A line that is too short has "" in the cells it lacks. Any other columns may be there.
 
     Raises:
-        CorpusError: the file cannot be read as a table, lacks a `needed` column, or has one that would not be read.
+        CorpusError: the file cannot be read as a table, or lacks a `needed` column.
     """
     rows = read_rows(path)
     _, header = next(rows, ("", []))
     columns = [name.casefold() for name in header]
-    is_missing = not {name.casefold() for name in needed} <= set(columns)
-    if is_missing or (optional is not None and not set(columns) <= {*needed, *optional}):
-        wanted = ", ".join(needed) + (f" (and perhaps {', '.join(optional)})" if optional else "")
+    if not {name.casefold() for name in needed} <= set(columns):
+        wanted = ", ".join(needed)
         raise CorpusError(f"Expected the columns {wanted} in {path}, but it has {', '.join(header) or 'none'}.")
     for where, cells in rows:
         cells += [""] * (len(columns) - len(cells))
