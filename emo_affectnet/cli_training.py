@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -226,13 +227,17 @@ def train() -> None:
 )
 @click.option("--network", type=click.Choice(NETWORKS), default=NETWORKS[0], show_default=True, help="The backbone.")
 @click.option(
-    "--side",
-    type=click.IntRange(min=1),
-    metavar="PX",
-    help="Side of the faces in memory; 70,000 of 128 px take 3.5 GB.  [default: the network's input size]",
+    "--teacher", type=PATH, help="Backbone whose features and answers are learned beside the labels, a MobileNet say."
 )
-@click.option("--passes", type=click.IntRange(min=1), default=18, show_default=True, help="Passes over the faces.")
-@click.option("--learning-rate", type=float, default=1e-3, show_default=True, help="At the peak of its one cycle.")
+@click.option("--passes", type=click.IntRange(min=1), help="Passes over the faces.  [default: 18; MobileNet: 4]")
+@click.option("--learning-rate", type=float, help="At the peak of its one cycle.  [default: 1e-3; MobileNet: 3e-4]")
+@click.option(
+    "--sizes",
+    type=click.IntRange(min=32),
+    multiple=True,
+    metavar="PX",
+    help="Side of the views, small to large; repeat it.  [default: 48 64; MobileNet: 112]",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random draw.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
 @click.option("--time-limit", type=float, help="Minutes after which to stop; the same command goes on from there.")
@@ -241,6 +246,8 @@ def train_backbone(
     policies: tuple[str, ...],
     save: Path,
     start: Path | None,
+    network: str,
+    teacher: Path | None,
     device: str,
     time_limit: float | None,
     **settings: Any,
@@ -267,11 +274,13 @@ def train_backbone(
     for found in scans:
         click.echo(f"{found.corpus}: {sum(found.emotions.values())} labelled faces")
         tell_problems(found.problems)
+    given = {name: value for name, value in settings.items() if value not in (None, ())}
     path = fit.train_backbone(
         scans,
         save,
-        config=fit.FitConfig(**settings),
+        config=replace(fit.RECIPES[network], **given),
         start=start,
+        teacher=teacher,
         device=device,
         time_limit=math.inf if time_limit is None else 60 * time_limit,
         on_point=tell,

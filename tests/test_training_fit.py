@@ -17,15 +17,8 @@ from emo_affectnet.models import ResNet50
 from emo_affectnet.networks import read_backbone
 from emo_affectnet.training import fit as module
 from emo_affectnet.training.corpora import FERPLUS_LICENSE, FERPLUS_PREPROCESSING, FaceImages, scan
-from emo_affectnet.training.fit import (
-    FitConfig,
-    export_backbone,
-    fit_backbone,
-    one_cycle,
-    prepare,
-    run_on_faces,
-    train_backbone,
-)
+from emo_affectnet.training.fit import FitConfig, export_backbone, fit_backbone, one_cycle, train_backbone
+from emo_affectnet.training.views import prepare, run_on_faces
 from emo_affectnet.weights import PUBLISHED_PREPROCESSING, hash_file, read_record
 
 TINY = FitConfig(passes=2, batch_size=8, sizes=(32, 48))  # two steps a pass

@@ -9,7 +9,14 @@ from conftest import FakeDetector
 
 from emo_affectnet.faces import crop
 from emo_affectnet.training.corpora import FERPLUS_PREPROCESSING
-from emo_affectnet.training.framing import BORDER, ROOM, cut_frames, frame_face
+from emo_affectnet.training.corpora.pictures import FaceImages
+from emo_affectnet.training.framing import BORDER, ROOM, ZOOM, frame_face
+
+
+def cut_frames(images: np.ndarray) -> np.ndarray:
+    count = len(images)
+    return FaceImages(images, np.zeros((count, 7), np.float32), np.zeros(count, np.int64), zoom=ZOOM).frames
+
 
 RECORD = replace(FERPLUS_PREPROCESSING, channels="RGB", input_size=100)
 

@@ -22,11 +22,11 @@ from .clip_tables import Part, score_parts
 from .corpora.clip import Problem, Scan, Tell
 from .corpora.pictures import check_split
 from .features import UNREADABLE, ClipFeatures, CorpusFeatures
-from .fit import cut_whole
 from .judgements import judge, judge_with_baselines, scored_clips
 from .metrics import Scores, confusion_by_cluster, expected_calibration_error, summarise
 from .readers import Classifier, ClipReading, Progress, Reader, read_classifier, read_with_heads
 from .results import HEAD, SIMULATED, EvaluationResult, SystemResult
+from .views import cut_whole
 
 
 def score_with_baselines(

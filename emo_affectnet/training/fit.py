@@ -7,37 +7,34 @@ goes on bit for bit as if it had never stopped.
 import csv
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..emotions import Emotion
-from ..engines import choose_device, normalize_crops
+from ..engines import choose_device
 from ..errors import UsageError
-from ..faces import crop
 from ..files import whole_file
-from ..mobilenet import BACKBONES, Backbone
+from ..mobilenet import BACKBONES, Backbone, MobileNet
 from ..weights import NETWORKS, Preprocessing, hash_file, write_record
 from .augment import augment
 from .calibrate import calibrate
 from .corpora import FERPLUS_LICENSE, FaceImages, Scan
+from .framing import ZOOM
 from .metrics import uar, war
 from .pool import read_pool, sampling_weights
 from .starts import open_start
+from .teacher import Teacher, lesson_loss, open_teacher, take_last_layer
+from .views import prepare, run_on_faces
 
 CHECKPOINT_SECONDS = 120.0
-BATCH_SIZE = 256  # faces at once where nothing is learned
-FEATURE_NOISE = 0.1  # the published Keras graph has GaussianNoise(0.1) before its features; here it is on them
-FEATURE_DROPOUT = 0.5  # as in the published graph, between the features and the classifier
 MAX_GRADIENT_NORM = 5.0
 
 
@@ -49,19 +46,44 @@ class FitConfig:
     seed: int = 0
     passes: int = 18  # over as many crops as the training split holds
     batch_size: int = 128
-    side: int | None = None  # px, of the faces that views are cut from; None: the network's input size
+    side: int | None = None  # px, of the faces and the room around them; None: what gives the last of the sizes
     sizes: tuple[int, ...] = (48, 64)  # px; equal shares of the passes, the small and fast one first
     learning_rate: float = 1e-3  # at the peak of one cycle
     warm_up: float = 0.15  # share of the steps before the peak
+    last_layer_rate: float = 1.0  # of the last layer, as a multiple of the others'
+    frozen: int = 0  # layers from the input on that stay as they are; only a MobileNet has any
+    keeps_norms: bool = False  # batch norms keep the statistics they began with
     weight_decay: float = 0.05
+    noise: float = 0.1  # on the features; the published Keras graph has GaussianNoise(0.1) before them
+    dropout: float = 0.5  # between the features and the classifier, as in the published graph
     smoothing: float = 0.05  # share of a target spread over all classes
     balance: float = 0.5  # an emotion is drawn in proportion to its share of all faces to this power ...
     corpus_balance: float = 0.75  # ... and a corpus in proportion to its own to this one
     average_decay: float = 0.998  # of the averaged weights, per step
     start_sha256: str | None = None  # of the weights a run began with; None: He's random ones
+    teacher_sha256: str | None = None  # of the backbone whose features and answers are learned
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", tuple(self.sizes))
+
+
+RECIPES = {  # by network: what a run does unless it is said otherwise
+    "ResNet50": FitConfig(),
+    "MobileNet": FitConfig(  # begun from FaceRes
+        network="MobileNet",
+        passes=4,
+        batch_size=96,
+        sizes=(112,),
+        learning_rate=3e-4,
+        warm_up=0.06,
+        last_layer_rate=7.0,
+        frozen=5,
+        keeps_norms=True,
+        noise=0.0,
+        dropout=0.2,
+        average_decay=0.997,
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -100,66 +122,88 @@ def initialise(model: Backbone) -> None:
             nn.init.zeros_(weight)
 
 
-def prepare(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Bring images (B, 1 or 3, S, S), 0-255, to the network's input through the recognizer's own preprocessing."""
-    crops = images.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()
-    x = torch.from_numpy(normalize_crops(crops, preprocessing))
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def run_on_faces(
-    network: Callable[[Tensor], Tensor],
-    images: Iterable[npt.NDArray[np.uint8]],
-    preprocessing: Preprocessing,
-    *,
-    device: str = "cpu",
-) -> npt.NDArray[np.float32]:
-    """Return what `network` makes of images that a face fills, uint8 (H, W) or (H, W, 3): one view of each."""
-    outputs = []
-    with torch.inference_mode():
-        for crops in cut_whole(images, preprocessing):
-            views = torch.from_numpy(crops if crops.ndim == 4 else crops[..., None]).permute(0, 3, 1, 2)
-            outputs.append(network(prepare(views, preprocessing).to(device)).float().cpu())
-    return torch.cat(outputs).numpy()
-
-
-def cut_whole(images: Iterable[npt.NDArray[np.uint8]], preprocessing: Preprocessing) -> Iterator[npt.NDArray[np.uint8]]:
-    """Yield batches, (B, S, S) or (B, S, S, 3), of images that a face fills: nothing is cut off them."""
-    whole, pending = replace(preprocessing, crop_margin=(0.0, 0.0, 0.0, 0.0)), iter(images)
-    while batch := list(islice(pending, BATCH_SIZE)):
-        yield np.stack([crop(image, (0, 0, image.shape[1], image.shape[0]), whole) for image in batch])
-
-
-def _draw(faces: FaceImages, weights: Tensor, *, size: int, config: FitConfig) -> tuple[Tensor, Tensor]:
-    """Draw one batch of augmented views (B, 1 or 3, size, size) and their smoothed targets (B, 7)."""
+def _draw(
+    faces: FaceImages, weights: Tensor, *, size: int, config: FitConfig, teacher: Teacher | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Draw augmented views (B, 3, size, size), smoothed targets (B, 7), and the views in a teacher's size."""
     rows = torch.multinomial(weights, config.batch_size, replacement=True).numpy()
     images = torch.from_numpy(faces.images[rows])
-    views = augment(images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2), size=size)
+    planes = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
+    largest = max(size, teacher.preprocessing.input_size) if teacher else size
+    views = augment(planes, size=largest, zoom=faces.zoom)
     targets = torch.from_numpy(faces.targets[rows])
-    return views, targets * (1 - config.smoothing) + config.smoothing / targets.shape[1]
+    targets = targets * (1 - config.smoothing) + config.smoothing / targets.shape[1]
+    return _resize(views, size), targets, _resize(views, teacher.preprocessing.input_size) if teacher else None
 
 
-def _training_loss(model: Backbone, x: Tensor, targets: Tensor) -> Tensor:
-    features = model.features(x)
-    features = features + FEATURE_NOISE * torch.randn_like(features)
-    logits = model.fc2(F.dropout(features, FEATURE_DROPOUT))
-    return F.cross_entropy(logits.float(), targets)
+def _resize(views: Tensor, size: int) -> Tensor:
+    """Return views (B, 3, size, size)."""
+    if views.shape[-1] == size:
+        return views
+    return F.interpolate(views, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+
+
+def _find_loss(
+    model: Backbone,
+    views: Tensor,
+    targets: Tensor,
+    shown: Tensor | None,
+    *,
+    teacher: Teacher | None,
+    preprocessing: Preprocessing,
+    config: FitConfig,
+    device: str,
+) -> Tensor:
+    """Return the loss of a batch; `shown` is what a teacher looks at."""
+    is_half = has_bfloat16(device)
+    x, targets = prepare(views, preprocessing).to(device), targets.to(device)
+    lesson = teacher.look(shown, device=device, is_half=is_half) if teacher and shown is not None else None
+    with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=is_half):
+        if lesson is not None:
+            return lesson_loss(model, x, targets, lesson)
+        features = model.features(x)
+        features = features + config.noise * torch.randn_like(features)
+        logits = model.fc2(F.dropout(features, config.dropout))
+        return F.cross_entropy(logits.float(), targets)
+
+
+def _group_parameters(model: Backbone, config: FitConfig) -> list[dict[str, Any]]:
+    """Return what the optimizer changes: all but the frozen layers, the last layer by a rate of its own."""
+    if config.frozen and not isinstance(model, MobileNet):
+        raise UsageError("Only the layers of a MobileNet can be frozen; leave `frozen` at 0.")
+    frozen = model.layers[: config.frozen].parameters() if isinstance(model, MobileNet) else ()
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    rest = [weight for name, weight in model.named_parameters() if weight.requires_grad and not name.startswith("fc2")]
+    last = [weight for weight in model.fc2.parameters() if weight.requires_grad]
+    return [{"params": rest, "times": 1.0}, {"params": last, "times": config.last_layer_rate}]
+
+
+def _set_to_train(model: Backbone, config: FitConfig) -> None:
+    model.train()
+    for module in model.modules() if config.keeps_norms else ():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 class _Run:
     """The state of a training run, and its checkpoint."""
 
-    def __init__(self, path: Path, config: FitConfig, start: Backbone | None, device: str) -> None:
+    def __init__(
+        self, path: Path, config: FitConfig, start: Backbone | None, teacher: Teacher | None, device: str
+    ) -> None:
         torch.manual_seed(config.seed)
         self.path, self.config, self.device = path, config, device
         self.model = start or BACKBONES[config.network]()
         if start is None:
             initialise(self.model)
+        if teacher:
+            take_last_layer(self.model, teacher)
         self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # the stubs miss it
         average = get_ema_multi_avg_fn(config.average_decay)  # type: ignore[no-untyped-call] # torch left it untyped
         self.averaged = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=device != "mps"
+            _group_parameters(self.model, config), weight_decay=config.weight_decay, fused=device != "mps"
         )
         self.step, self.seconds = 0, 0.0
         self.curve: list[CurvePoint] = []
@@ -210,11 +254,14 @@ def fit_backbone(
     preprocessing: Preprocessing,
     config: FitConfig | None = None,
     start: Backbone | None = None,
+    teacher: Teacher | None = None,
     device: str = "cpu",
     time_limit: float = math.inf,
     on_point: Callable[[CurvePoint], None] = lambda point: None,
 ) -> Backbone | None:
     """Train the backbone, from random weights or from `start`, or go on from its checkpoint; return the averaged one.
+
+    With a `teacher` it learns the teacher's features and answers beside the labels.
 
     A run on the CPU goes on bit for bit; other devices add in another order from run to run. After `time_limit` s the
     checkpoint is written and None returned: the same call later goes on from there.
@@ -222,7 +269,7 @@ def fit_backbone(
     Raises:
         UsageError: the checkpoint belongs to a run with other settings.
     """
-    run = _Run(checkpoint, config or FitConfig(), start, device)
+    run = _Run(checkpoint, config or FitConfig(), start, teacher, device)
     config, model = run.config, run.model
     weights = sampling_weights(train, balance=config.balance, corpus_balance=config.corpus_balance)
     steps_per_pass = max(len(train) // config.batch_size, 1)
@@ -232,12 +279,12 @@ def fit_backbone(
     while run.step < steps:
         torch.manual_seed(config.seed * 1_000_003 + run.step)
         size = config.sizes[run.step * len(config.sizes) // steps]
-        views, targets = _draw(train, weights, size=size, config=config)
-        model.train()
-        with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=has_bfloat16(device)):
-            loss = _training_loss(model, prepare(views, preprocessing).to(device), targets.to(device))
+        drawn = _draw(train, weights, size=size, config=config, teacher=teacher)
+        _set_to_train(model, config)
+        loss = _find_loss(model, *drawn, teacher=teacher, preprocessing=preprocessing, config=config, device=device)
         rate = one_cycle(run.step, steps=steps, peak=config.learning_rate, warm_up=config.warm_up)
-        run.optimizer.param_groups[0]["lr"] = rate
+        for group in run.optimizer.param_groups:
+            group["lr"] = rate * group["times"]
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
@@ -264,7 +311,7 @@ def fit_backbone(
 
 def _measure(run: _Run, valid: FaceImages, preprocessing: Preprocessing, *, loss: float) -> CurvePoint:
     run.averaged.eval()
-    predicted = run_on_faces(run.averaged, valid.images, preprocessing, device=run.device).argmax(axis=1)
+    predicted = run_on_faces(run.averaged, valid.frames, preprocessing, device=run.device).argmax(axis=1)
     return CurvePoint(run.step, run.seconds, loss, war(valid.labels, predicted), uar(valid.labels, predicted))
 
 
@@ -274,6 +321,7 @@ def train_backbone(
     *,
     config: FitConfig | None = None,
     start: Path | None = None,
+    teacher: Path | None = None,
     device: str = "auto",
     time_limit: float = math.inf,
     on_point: Callable[[CurvePoint], None] = lambda point: None,
@@ -294,8 +342,11 @@ def train_backbone(
     config = replace(config or FitConfig(), start_sha256=hash_file(start) if start else None)
     began = open_start(start, network=config.network, seed=config.seed)
     preprocessing = began.preprocessing
-    config = replace(config, side=config.side or preprocessing.input_size)
-    train, valid = read_pool(scans, side=config.side, seed=config.seed)
+    side = config.side or round(config.sizes[-1] / ZOOM)
+    chosen = choose_device(device).name
+    taught = open_teacher(teacher, device=chosen) if teacher else None
+    config = replace(config, side=side, teacher_sha256=taught.sha256 if taught else None)
+    train, valid = read_pool(scans, side=side, preprocessing=preprocessing, seed=config.seed)
     save.mkdir(parents=True, exist_ok=True)
     model = fit_backbone(
         train,
@@ -304,7 +355,8 @@ def train_backbone(
         preprocessing=preprocessing,
         config=config,
         start=began.network,
-        device=choose_device(device).name,
+        teacher=taught,
+        device=chosen,
         time_limit=time_limit,
         on_point=on_point,
     )
@@ -314,7 +366,7 @@ def train_backbone(
     drawn = weights.double().numpy()
     calibration = calibrate(
         model,
-        run_on_faces(model, valid.images, preprocessing),
+        run_on_faces(model, valid.frames, preprocessing),
         valid.labels,
         prior=np.bincount(train.labels, drawn / drawn.sum(), minlength=len(Emotion)).astype(np.float64),
     )

@@ -7,7 +7,6 @@ face, and what is cut out keeps some room around it, so that random views can mo
 from dataclasses import replace
 
 import cv2
-import numpy as np
 
 from ..faces import Detector, box_area, crop
 from ..weights import Preprocessing
@@ -44,11 +43,3 @@ def _widen(preprocessing: Preprocessing) -> tuple[float, float, float, float]:
     left, top, right, bottom = preprocessing.crop_margin
     across, down = ROOM * (1 + left + right), ROOM * (1 + top + bottom)
     return left + across, top + down, right + across, bottom + down
-
-
-def cut_frames(
-    images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Return the frames (N, S, S, 3) of roomy pictures (N, R, R, 3), without the room: what the network is shown."""
-    edge = round(images.shape[1] * (1 - ZOOM) / 2)
-    return images[:, edge : images.shape[1] - edge, edge : images.shape[2] - edge]

@@ -5,20 +5,29 @@ Where no corpus has a `valid` split, a tenth of the faces is set aside instead, 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import CorpusError
+from ..faces import DETECTORS
+from ..weights import Preprocessing
 from .corpora import FaceImages, LabelledImage, Scan, load_faces, refuse_judging
 from .corpora.pictures import check_split
+from .framing import ZOOM, frame_face
 
 CHOICE_SHARE = 0.1  # of the faces
 
 
-def read_pool(scans: Sequence[Scan], *, side: int, seed: int = 0) -> tuple[FaceImages, FaceImages]:
-    """Load the faces to train on and those to choose by, RGB, `side` px a side; an unreadable one is logged.
+def read_pool(
+    scans: Sequence[Scan], *, side: int, preprocessing: Preprocessing, seed: int = 0
+) -> tuple[FaceImages, FaceImages]:
+    """Load the faces to train on and those to choose by, RGB, framed with room, `side` px a side with it.
+
+    An unreadable one is logged.
 
     Raises:
         UsageError: a corpus is for judging only.
@@ -35,7 +44,9 @@ def read_pool(scans: Sequence[Scan], *, side: int, seed: int = 0) -> tuple[FaceI
             raise CorpusError(f"{scan.corpus} in {scan.root} has no face to train on: look at it with 'corpora scan'.")
     if not valid:
         train, valid = set_aside(train, share=CHOICE_SHARE, seed=seed)
-    loaded = load_faces(train, side=side), load_faces(valid, side=side)
+    frame = partial(frame_face, detect=DETECTORS["short-range"](), preprocessing=preprocessing, side=side)
+    train_faces, valid_faces = (load_faces(images, side=side, frame=frame) for images in (train, valid))
+    loaded = replace(train_faces, zoom=ZOOM), replace(valid_faces, zoom=ZOOM)
     for faces, purpose in zip(loaded, ("train on", "choose by"), strict=True):
         if not len(faces):
             names = ", ".join(scan.corpus for scan in scans)

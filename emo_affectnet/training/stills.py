@@ -20,9 +20,9 @@ from ..weights import CORPUS_NAMES, Preprocessing, hash_file, read_preprocessing
 from .augment import augment
 from .corpora import FERPLUS_LICENSE, FaceImages, read_ferplus
 from .features import CorpusFeatures
-from .fit import run_on_faces
 from .heads import Study
 from .simulate import FaceFeatures, simulate_corpus
+from .views import run_on_faces
 
 CLEAR_SHARE = 0.65  # of the votes, for an expressive face to build on
 CHOICE_SHARE = 0.1  # of the training faces; kept apart to choose between seeds

@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -31,9 +31,16 @@ class FaceImages:
     targets: npt.NDArray[np.float32]  # float32 (N, 7), the share of votes for each emotion; a row sums to 1
     labels: npt.NDArray[np.int64]  # int64 (N,), the emotion with most votes
     groups: npt.NDArray[np.int64] | None = None  # int64 (N,), equal for the faces of a corpus; None: all are of one
+    zoom: float = 1.0  # share of an image's side that the face's frame takes; the room around it is for random views
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def frames(self) -> npt.NDArray[np.uint8]:
+        """The images without the room around the faces, (N, S, S) or (N, S, S, 3): what a network is shown."""
+        edge = round(self.images.shape[1] * (1 - self.zoom) / 2)
+        return self.images[:, edge : self.images.shape[1] - edge, edge : self.images.shape[2] - edge]
 
 
 def read_picture(path: Path, box: tuple[int, int, int, int] | None = None) -> Picture:
@@ -124,8 +131,17 @@ def to_faces(
     return faces
 
 
-def load_faces(images: Sequence[LabelledImage], *, side: int, channels: str = "RGB", tell: Tell = _warn) -> FaceImages:
+def load_faces(
+    images: Sequence[LabelledImage],
+    *,
+    side: int,
+    channels: str = "RGB",
+    frame: Callable[[Picture], Picture] = lambda picture: picture,
+    tell: Tell = _warn,
+) -> FaceImages:
     """Load images that show an emotion, `side` px a side, into one array that is as large as it needs to be.
+
+    `frame` cuts the face out of each picture; without it the picture is taken whole.
 
     The targets are the shares of the votes where there were votes. `tell` hears of each image that cannot be read and
     is left out; by default it is logged.
@@ -134,7 +150,7 @@ def load_faces(images: Sequence[LabelledImage], *, side: int, channels: str = "R
     loaded: list[LabelledImage] = []
     for image in images:
         try:
-            pixels[len(loaded)] = _fit(image.read(), side=side, mode=_MODES[channels])
+            pixels[len(loaded)] = _fit(frame(image.read()), side=side, mode=_MODES[channels])
         except CorpusError as error:
             tell(Problem("unreadable image", str(error)))
         else:
