@@ -99,8 +99,9 @@ def find_published(part: str) -> Path:
 
 
 # Each set gives the file of its "backbone" and of the head of every corpus.
-WEIGHTS: dict[str, Callable[[str], Path]] = {name: partial(find_bundled, name) for name in BUNDLED} | {
-    "emo-affectnet": find_published
+WEIGHTS: dict[str, Callable[[str], Path]] = {
+    **{name: partial(find_bundled, name) for name in BUNDLED},
+    "emo-affectnet": find_published,
 }
 
 

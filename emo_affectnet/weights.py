@@ -101,13 +101,9 @@ class WeightFile:
         object.__setattr__(self, "trained_on", tuple(self.trained_on))
         if isinstance(self.backbone_sha256, list):  # as JSON has them
             object.__setattr__(self, "backbone_sha256", tuple(self.backbone_sha256))
-        for words in (self.name, self.kind, self.filename, self.license, *self.trained_on):
+        for words in (self.name, self.kind, self.filename, self.license, *self.trained_on, *self.backbones):
             if not isinstance(words, str):
-                raise ValueError(f"names, kind, license and corpora are words, not {words!r}")
-        if self.feature_mean is not None:
-            object.__setattr__(self, "feature_mean", tuple(map(float, self.feature_mean)))
-            if not self.feature_mean or not all(map(math.isfinite, self.feature_mean)):
-                raise ValueError("a feature_mean is one finite number or more")
+                raise ValueError(f"names, kind, license, corpora and hashes are words, not {words!r}")
 
     @property
     def backbones(self) -> tuple[str, ...]:

@@ -36,15 +36,16 @@ class NarrowBackbone(ResNet50):
 
 
 def random_mobilenet(seed: int = 0) -> MobileNet:
-    """Return a MobileNet with random weights and batch norm statistics, whose features differ from face to face."""
+    """Return a MobileNet with random weights and batch norm statistics that fit faces of 0-255."""
     torch.manual_seed(seed)
     network = MobileNet()
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
         elif isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.8, 1.6)
+            nn.init.uniform_(module.weight, 0.8, 1.2)
             nn.init.normal_(module.bias, std=0.3)
             nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.3, 0.6)
+            nn.init.uniform_(module.running_var, 0.8, 1.2)
+    network.layers[0].batch_norm.running_var *= 2 * 128**2  # of what a convolution makes of grey levels
     return network.eval()

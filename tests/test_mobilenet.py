@@ -44,9 +44,9 @@ def save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]
     """Write a state dict, with a record that names a network, none, or without a record."""
     monkeypatch.setenv("EMO_AFFECTNET_WEIGHTS", str(tmp_path / "place"))
 
-    def save(network: torch.nn.Module, *, has_record: bool = True, **about: object) -> Path:
+    def save(weights: torch.nn.Module, *, has_record: bool = True, **about: object) -> Path:
         path = tmp_path / "mobile.pt"
-        torch.save(network.state_dict(), path)
+        torch.save(weights.state_dict(), path)
         if has_record:
             write_record(path, **ABOUT, **about)
         return path

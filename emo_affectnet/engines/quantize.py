@@ -4,9 +4,8 @@ The least and the largest value of each tensor on its way through the network ar
 Weights get a scale for each output channel, and 7 of their 8 bits: processors without an instruction for such sums
 (before AVX-512 VNNI) add pairs of products in 16 bits, where 8-bit weights overflow, and features come out wrong by a
 third. So every processor computes the same. Of ResNet50 the first convolution and the last two layers stay in float32:
-that keeps a third of the error away and costs nothing. Of MobileNet the depthwise convolutions stay as well, in which
-one scale cannot serve all channels, and the first pointwise one and the last two: with them, features were off by 1.8 %
-instead of 6.1 %.
+that keeps a third of the error away and costs nothing. Of MobileNet the depthwise convolutions stay as well, and the
+first pointwise one and the last two: so the features of FaceRes at 112 px were off by 1.8 %, and else by 6.1 %.
 """
 
 import logging

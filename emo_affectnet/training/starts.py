@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float32]
 
 FACERES_PREPROCESSING = replace(FERPLUS_PREPROCESSING, input_size=128, channels="BGR", mean=(0.0, 0.0, 0.0))
 FACERES_TRAINED_ON = ("VGGFace2 faces, in FaceRes",)
-_STORED = {"float32": np.float32, "float16": np.float16, "int32": np.int32}
+_STORED: dict[str, npt.DTypeLike] = {"float32": np.float32, "float16": np.float16, "int32": np.int32}
 
 
 @dataclass(frozen=True)
