@@ -104,6 +104,10 @@ class WeightFile:
         for words in (self.name, self.kind, self.filename, self.license, *self.trained_on, *self.backbones):
             if not isinstance(words, str):
                 raise ValueError(f"names, kind, license, corpora and hashes are words, not {words!r}")
+        if self.feature_mean is not None:
+            object.__setattr__(self, "feature_mean", tuple(map(float, self.feature_mean)))
+            if not self.feature_mean or not all(map(math.isfinite, self.feature_mean)):
+                raise ValueError("a feature_mean is one finite number or more")
 
     @property
     def backbones(self) -> tuple[str, ...]:
