@@ -27,10 +27,11 @@ import onnx
 import torch
 from torch import Tensor
 
+from .detection import DETECTORS
 from .emotions import EMOTION_NAMES
 from .engines import Floats, Images, normalize_crops
 from .errors import UsageError, VideoError, WrongArchitecture
-from .faces import DETECTORS, crop
+from .faces import crop
 from .files import whole_file
 from .models import LSTMHead, ResNet50
 from .networks import export_arrays, load_backbone, load_classifier, load_head, read_backbone, read_head

@@ -37,7 +37,7 @@ def bundled() -> EmotionRecognizer:
 @pytest.fixture(scope="module")
 def fake() -> EmotionRecognizer:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DETECTORS, "short-range", lambda confidence=None: FakeDetector())
+        patch.setitem(DETECTORS, "near-and-far", lambda confidence=None: FakeDetector())
         patch.setattr("emo_affectnet.recognizer.open_engine", lambda weights, **options: FakeEngine())
         return EmotionRecognizer()
 
