@@ -19,7 +19,7 @@ from .faces import MIN_OVERLAP, Box, Detector, Face, Image, box_area, box_overla
 
 DEFAULT_DETECTOR = "near-and-far"
 
-NEAR_SHARE = 0.16  # of the longer side of a picture: narrower faces are found in it by chance only
+NEAR_SHARE = 0.13  # of the longer side of a picture: the first look finds narrower faces by chance only (PEDFE: none)
 TILE_SHARES = (1, 0.55, 0.31)  # sides of tiles as shares of the picture's shorter side; each finds what the last misses
 TILE_OVERLAP = 0.2  # share of a tile that its neighbour sees too, more than any face that only this size of tile finds
 MIN_TILE = 64  # px; what only a smaller one shows is far too small to read
@@ -34,11 +34,10 @@ CONFIRMING = (2.0, 2.5)
 # model would be 8 % wider and reach up by 11 %; they decide only whether there is a face.
 FRAMING = 3.0
 
-FIRST_PAUSE, LONGEST_PAUSE = (
-    5,
-    25,
-)  # looks from one search to the next: 1 s, doubled up to 5 s while nothing new is found
+FIRST_PAUSE = 5  # looks from one search to the next, 1 s; doubled while nothing new is found ...
+LONGEST_PAUSE = 25  # ... up to 5 s
 SWEEP_EVERY = 5  # looks; where the first look suffices, one tile each second
+RECHECK = 10  # looks, 2 s, after which the far model has to see a face again that only close-ups show
 MEMORY = 5  # looks for which a face that was not found again is looked for in its place, 1 s
 
 _BLANK = np.zeros((64, 64, 3), np.uint8)  # the first image is what makes MediaPipe load its model
@@ -221,11 +220,14 @@ class FaceSearch:
     def _find_missing(self, image: Image, present: list[Face]) -> list[Face]:
         """Return the faces of the looks before that are not among those `present`, where they still are."""
         found: list[Face] = []
-        for known in self._known:
+        is_checked = self._looks % RECHECK == 0
+        for known in list(self._known):
             if is_new(known, [*present, *found]):
-                face = self._reframe(image, known.box)
+                face = self._verify(image, known.box) if is_checked else self._reframe(image, known.box)
                 if face and is_new(face, [*present, *found]):
                     found.append(face)
+                if is_checked and not face:  # the person left, and the near model is taken in by what was behind
+                    self._known.remove(known)
         return found
 
     def _find_new(self, image: Image, present: list[Face]) -> list[Face]:

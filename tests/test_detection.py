@@ -17,6 +17,7 @@ from emo_affectnet.detection import (
     LONGEST_PAUSE,
     MEMORY,
     NEAR_SHARE,
+    RECHECK,
     SWEEP_EVERY,
     FaceSearch,
     is_same,
@@ -309,6 +310,13 @@ def test_a_face_that_left_is_forgotten(near: SquareModel, search: FaceSearch) ->
     before = len(near.sizes)
     search(draw())
     assert len(near.sizes) - before == 1
+
+
+def test_what_is_behind_a_face_that_left_does_not_pass_for_it_for_long(search: FaceSearch) -> None:
+    assert len(search(draw(SMALL))) == 1
+    assert [len(search(draw(SMALL, level=100))) for _ in range(2 * RECHECK)] == [1] * (RECHECK - 1) + [0] * (
+        RECHECK + 1
+    )
 
 
 def test_a_face_too_small_to_read_is_returned_as_such(search: FaceSearch) -> None:

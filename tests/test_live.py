@@ -275,6 +275,14 @@ def test_the_note_has_the_rate_and_the_age_of_the_emotion(
     assert 0 <= float(words[3]) <= 0.4
 
 
+def test_the_note_counts_faces_too_small_to_read(
+    fakes: EmotionRecognizer, make_video: MakeVideo, window: type[FakeWindow], notes: list[str]
+) -> None:
+    fakes._detect = lambda image: [Face((2, 2, 12, 12), 0.8)]
+    play(fakes, make_video("a.mp4", frames=12, fps=25), show_window=True)
+    assert notes[-1].endswith("frames/s  1 face too small to read")
+
+
 def test_a_rate_is_that_of_the_last_second() -> None:
     rate = module._Rate()
     assert [rate.count(0.0), rate.count(0.5)] == [0.0, 2.0]
