@@ -36,7 +36,7 @@ FRAMING = 3.0
 
 FIRST_PAUSE = 5  # looks from one search to the next, 1 s; doubled while nothing new is found ...
 LONGEST_PAUSE = 25  # ... up to 5 s
-SWEEP_EVERY = 5  # looks; where the first look suffices, one tile each second
+SWEEP_EVERY = 10  # looks, 2 s; where the first look suffices, one tile is looked at so often: a tenth more work
 RECHECK = 10  # looks, 2 s, after which the far model has to see a face again that only close-ups show
 MEMORY = 5  # looks for which a face that was not found again is looked for in its place, 1 s
 
