@@ -22,9 +22,10 @@ import numpy.typing as npt
 import pandas as pd
 from measurement import Stopwatch
 
+from emo_affectnet.detection import DETECTORS
 from emo_affectnet.emotions import EMOTION_NAMES
 from emo_affectnet.engines import normalize_crops
-from emo_affectnet.faces import DETECTORS, Image, crop
+from emo_affectnet.faces import Image, crop
 from emo_affectnet.keras_graph import build_backbone, build_head, fill_backbone, fill_head, load_file
 from emo_affectnet.networks import export_arrays, read_backbone, read_head
 from emo_affectnet.weights import Preprocessing

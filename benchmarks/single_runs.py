@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 from measurement import Stopwatch, peak_memory
 
+from emo_affectnet.detection import DEFAULT_DETECTOR, DETECTORS, start_detector
 from emo_affectnet.engines import ENGINES, Engine, open_engine
 from emo_affectnet.errors import EmoAffectNetError, silent_errors
-from emo_affectnet.faces import DETECTORS, FaceTracker, Sighting, crop
+from emo_affectnet.faces import FaceTracker, Sighting, crop
 from emo_affectnet.recognizer import BATCH_SIZE, EmotionRecognizer, Reading
 from emo_affectnet.reports import write_csv
 from emo_affectnet.timeline import MAX_GAP, FaceTrack, Timeline, sample_frames
@@ -54,12 +55,12 @@ def clock() -> Iterator[Clock]:
     taken.wall, taken.cpu = time.perf_counter() - wall, time.process_time() - cpu
 
 
-def open_recognizer(*, detector: str = "short-range", **options: Any) -> EmotionRecognizer:
+def open_recognizer(*, detector: str = DEFAULT_DETECTOR, **options: Any) -> EmotionRecognizer:
     """Load what an analysis needs."""
     return EmotionRecognizer(weights=WEIGHTS, detector=detector, **options)
 
 
-def import_packages(engine: str | None, *, detector: str = "short-range") -> None:
+def import_packages(engine: str | None, *, detector: str = DEFAULT_DETECTOR) -> None:
     """Import what would be imported when first used: MediaPipe and the engine's package, which is named like it."""
     DETECTORS[detector]()
     with suppress(ImportError), silent_errors():
@@ -83,7 +84,7 @@ def write_keras_files(*, folder: str) -> dict[str, Any]:
 
 def run_ours(*, clip: str, times: int = 1, **options: Any) -> dict[str, Any]:
     """Analyse a clip, loading included, and then once more in the same process if `times` is 2."""
-    import_packages(options.get("engine"), detector=options.get("detector", "short-range"))
+    import_packages(options.get("engine"), detector=options.get("detector", DEFAULT_DETECTOR))
     with tempfile.TemporaryDirectory() as folder:
 
         def analyze(recognizer: EmotionRecognizer) -> list[Timeline]:
@@ -166,11 +167,11 @@ def find_rate(engine: Engine, *, input_size: int) -> dict[str, Any]:
 
 def run_stages(*, clip: str, **options: Any) -> dict[str, Any]:
     """Time the stages of our road one after another, none beside another as they are in the product."""
-    import_packages(options.get("engine"), detector=options.get("detector", "short-range"))
+    import_packages(options.get("engine"), detector=options.get("detector", DEFAULT_DETECTOR))
     watch = Stopwatch()
     with watch.stage("load"):
         recognizer = open_recognizer(**options)
-    detect, tracker = DETECTORS[recognizer.detector](), FaceTracker(MAX_GAP)
+    detect, tracker = start_detector(DETECTORS[recognizer.detector]()), FaceTracker(MAX_GAP)
     times: list[float] = []
     samples: list[int] = []
     seen: list[tuple[Sighting, npt.NDArray[np.uint8]]] = []

@@ -22,6 +22,7 @@ import numpy as np
 from .answers import modal_emotion
 from .baseline import Baseline, Rest, find_feature_shift, find_person_baseline, find_run_baseline
 from .errors import EmoAffectNetError, FullError, VideoError, printable
+from .faces import MIN_SIDE
 from .feature_files import FeatureWriter, Origin, VideoFeatures
 from .files import tell_unwritable
 from .inputs import MOVE, NONE, READ, Input, Options, Step
@@ -31,7 +32,7 @@ from .recognizer import ENGAGEMENT_HZ, EmotionRecognizer, Progress, Reading
 from .records import publish, record_path, take_fingerprint
 from .report_folder import features_part, report_name
 from .reports import WRITERS, check_writable, report_place
-from .summary import Outcome
+from .summary import NO_FACE, Outcome
 from .timeline import Floats, Timeline
 from .video import VideoInfo, probe
 from .weights import hash_file
@@ -200,7 +201,7 @@ class Analyst:
         if baselines is not None:
             note(source, staged, {"baselines": {track: each.describe() for track, each in baselines.items()}})
             outcome = replace(outcome, extras={**outcome.extras, BASELINE: words if reading.tracks else None})
-        return note_what_is_missing(outcome, source, info)
+        return note_small_faces(note_what_is_missing(outcome, source, info), reading.too_small)
 
     def _save_features(self, source: Input, reading: Reading) -> None:
         """Leave the features of everyone in a video in a file of their own; who reads them chooses."""
@@ -273,13 +274,23 @@ def judge(source: Input, reader: AdaptiveReader, on_progress: Progress) -> Outco
         frames=info.frame_count,
         fps=info.fps,
         duration=info.duration,
-        message="No face was found in this video.",
+        message=NO_FACE,
         extras=dict(zip(ADAPTIVE_COLUMNS, (result.samples_used, result.share), strict=True)),
     )
     if result.emotion is not None:
         probabilities = tuple(result.probabilities.tolist())
         outcome = replace(outcome, status="ok", emotion=result.emotion.name, probabilities=probabilities, message=None)
     return note_what_is_missing(outcome, source, info)
+
+
+def note_small_faces(outcome: Outcome, count: int) -> Outcome:
+    """Add to the message of a row how many people's faces were found but could not be read."""
+    if not count:
+        return outcome
+    faces = "1 face was" if count == 1 else f"{count} faces were"
+    found = "No face was found that can be read" if outcome.status == "no_face" else outcome.message
+    note = f"{faces} too small to read: less than {MIN_SIDE} px wide or high."
+    return replace(outcome, message=f"{found.rstrip('.')}. {note}" if found else note)
 
 
 def note_what_is_missing(outcome: Outcome, source: Input, info: VideoInfo) -> Outcome:
@@ -323,7 +334,7 @@ def summarize(timelines: Sequence[Timeline], *, file: str) -> Outcome:
         frames=len(primary.times),
         fps=video.fps,
         duration=video.duration,
-        message="No face was found in this video.",
+        message=NO_FACE,
         extras=dict.fromkeys(primary.extras),
     )
     emotion, means, peak = primary.emotion, primary.mean_probabilities, primary.peak

@@ -35,7 +35,7 @@ from .cli_weights import weights
 from .errors import UsageError, printable
 from .inputs import Options, Shard
 from .report_folder import BASELINE
-from .summary import summary_path
+from .summary import NO_FACE, summary_path
 from .weight_sets import find_thresholds
 
 if TYPE_CHECKING:
@@ -258,11 +258,12 @@ def _describe(outcome: "Outcome") -> str:
     if used := outcome.extras.get("samples_used"):
         share = f"{used:.0f} frames looked at, {outcome.extras['share_used']:.0%} of those sampled otherwise"
         return f"{outcome.file}: {outcome.emotion or 'no face'} ({share}, {took})"
+    note = f" {outcome.message}" if outcome.message not in (None, NO_FACE) and outcome.status != "error" else ""
     if outcome.emotion is None:
-        return f"{outcome.file}: no face ({outcome.frames} frames, {took})"
+        return f"{outcome.file}: no face ({outcome.frames} frames, {took}){note}"
     agreement = "" if outcome.agreement is None else f", heads agree {outcome.agreement:.0%}"
     people = "" if outcome.people == 1 else f", {outcome.people} people"
-    return f"{outcome.file}: {outcome.emotion} (face seen {outcome.coverage:.0%}{agreement}{people}, {took})"
+    return f"{outcome.file}: {outcome.emotion} (face seen {outcome.coverage:.0%}{agreement}{people}, {took}){note}"
 
 
 def _tell_outcomes(outcomes: "list[Outcome]", passed_over: list[Path], *, what: str, kept: str) -> None:

@@ -65,10 +65,11 @@ _RECOGNIZER_OPTIONS = (
     ),
     click.option(
         "--detector",
-        type=click.Choice(("short-range", "full-range", "face-mesh")),
-        default="short-range",
+        type=click.Choice(("near-and-far", "short-range", "full-range", "face-mesh")),
+        default="near-and-far",
         show_default=True,
-        help="MediaPipe for faces within 2 m or 5 m of the camera, or the published bounds of 468 landmarks.",
+        help="MediaPipe for faces within 2 m of the camera and, in parts of the picture, for smaller ones; for faces "
+        "within 2 m or 5 m only; or the published bounds of 468 landmarks.",
     ),
     click.option(
         "--engine",

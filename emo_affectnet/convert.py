@@ -27,10 +27,11 @@ import onnx
 import torch
 from torch import Tensor
 
+from .detection import DETECTORS
 from .emotions import EMOTION_NAMES
 from .engines import Floats, Images, normalize_crops
 from .errors import UsageError, VideoError, WrongArchitecture
-from .faces import DETECTORS, crop
+from .faces import crop
 from .files import whole_file
 from .mobilenet import Backbone, MobileNet
 from .models import LSTMHead, ResNet50

@@ -1,12 +1,11 @@
-"""Faces in a frame, persons over time: detectors, the crop that the network reads, the tracker.
+"""Faces in a frame, persons over time: what a detector returns, the crop that the network reads, the tracker.
 
-A detector says where the faces are; `crop` cuts one out as the weights' record asks; `FaceTracker` gives each sighting
-the person it belongs to. MediaPipe's models come inside its wheel.
+`crop` cuts a face out as the weights' record asks; `FaceTracker` gives each sighting the person it belongs to;
+`FaceReader` does both for the frames of one video. The detectors are in `detection`.
 """
 
-import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .errors import UsageError, silent_errors
+from .video import Frame
 from .weights import Preprocessing
 
 Image = npt.NDArray[np.uint8]
@@ -27,8 +26,6 @@ MAX_LOOK_DISTANCE = 0.5  # of two looks of one person; seen: below 0.40 in one r
 MIN_SIGHTINGS = 2  # a face seen only once is no person ...
 LONE_SAMPLES = 5  # ... in a video of at least this many samples, 1 s
 
-_BLANK = np.zeros((64, 64, 3), np.uint8)  # the first image is what makes MediaPipe load its model
-
 INTERPOLATIONS = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
 
 
@@ -38,6 +35,12 @@ class Face:
 
     box: Box  # px, half-open x1, y1, x2, y2, inside the frame, never empty
     score: float | None  # the detector's confidence, 0-1; None if it gives none
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the face is large enough for an expression."""
+        x1, y1, x2, y2 = self.box
+        return min(x2 - x1, y2 - y1) >= MIN_SIDE
 
 
 @dataclass(frozen=True)
@@ -66,105 +69,12 @@ class Detector(Protocol):
         """Return the faces of an RGB image uint8 (H, W, 3), best first."""
 
 
-def clip_box(x1: float, y1: float, x2: float, y2: float, *, image: Image) -> Box | None:
-    """Return a box in whole pixels inside the image, or None if less than `MIN_SIDE` of either side is."""
+def clip_box(x1: float, y1: float, x2: float, y2: float, *, image: Image, min_side: int = MIN_SIDE) -> Box | None:
+    """Return a box in whole pixels inside the image, or None if less than `min_side` px of either side is."""
     height, width = image.shape[:2]
     left, top = max(int(x1), 0), max(int(y1), 0)
     right, bottom = min(int(x2), width), min(int(y2), height)
-    return (left, top, right, bottom) if min(right - left, bottom - top) >= MIN_SIDE else None
-
-
-@contextmanager
-def _quiet_start() -> Iterator[Any]:
-    """Lend MediaPipe's solutions for the time of their start, in silence; errors still come as exceptions.
-
-    MediaPipe imports TensorFlow, where it is installed, for the sake of its own documentation: 3 s and 600 MB for
-    nothing. So TensorFlow is out of its sight until it has started.
-    """
-    hides_tensorflow = "tensorflow" not in sys.modules
-    if hides_tensorflow:
-        sys.modules["tensorflow"] = None  # type: ignore[assignment] # Python's own mark of what must not be imported
-    try:
-        with silent_errors():
-            from mediapipe.python import solutions
-
-            yield solutions
-    finally:
-        if hides_tensorflow:
-            del sys.modules["tensorflow"]
-
-
-class BlazeFaceDetector:
-    """MediaPipe's face detector: `range_model` 0 for faces within 2 m of the camera, 1 for within 5 m.
-
-    The threshold is applied here: MediaPipe 0.10.21 takes one, but cuts at `LEAST_SCORE` whatever it is told.
-
-    Raises:
-        UsageError: `confidence` is below `LEAST_SCORE`.
-    """
-
-    LEAST_SCORE = 0.5
-
-    def __init__(self, *, confidence: float | None = None, range_model: int = 0) -> None:
-        self._confidence = self.LEAST_SCORE if confidence is None else confidence
-        if self._confidence < self.LEAST_SCORE:
-            raise UsageError(
-                f"This detector reports no face below a confidence of {self.LEAST_SCORE}, so a threshold of "
-                f"{confidence} would change nothing; choose one from {self.LEAST_SCORE} to 1."
-            )
-        with _quiet_start() as solutions:
-            solution = solutions.face_detection.FaceDetection
-            self._detect = solution(model_selection=range_model).process
-            self._detect(_BLANK)
-
-    def __call__(self, image: Image) -> list[Face]:
-        """Return the faces of an RGB image uint8 (H, W, 3), best first."""
-        height, width = image.shape[:2]
-        faces = []
-        for detection in self._detect(image).detections or ():
-            box = detection.location_data.relative_bounding_box
-            x1, y1 = box.xmin * width, box.ymin * height
-            clipped = clip_box(x1, y1, x1 + box.width * width, y1 + box.height * height, image=image)
-            score = min(float(detection.score[0]), 1.0)
-            if clipped and score >= self._confidence:
-                faces.append(Face(clipped, score))
-        return sorted(faces, key=lambda face: -(face.score or 0))
-
-
-class FaceMeshDetector:
-    """The published camera box: the bounds of MediaPipe FaceMesh's 468 landmarks. It gives no score.
-
-    Each image is searched anew: the original lets the mesh follow the last frame, and so depends on what came before.
-    """
-
-    MAX_FACES = 8
-
-    def __init__(self, *, confidence: float | None = None) -> None:
-        with _quiet_start() as solutions:
-            self._detect = solutions.face_mesh.FaceMesh(
-                static_image_mode=True, max_num_faces=self.MAX_FACES, min_detection_confidence=confidence or 0.5
-            ).process
-            self._detect(_BLANK)
-
-    def __call__(self, image: Image) -> list[Face]:
-        """Return the faces of an RGB image uint8 (H, W, 3), largest first."""
-        height, width = image.shape[:2]
-        last = np.array([width - 1, height - 1])
-        faces = []
-        for mesh in self._detect(image).multi_face_landmarks or ():
-            points = np.array([(point.x * width, point.y * height) for point in mesh.landmark])
-            points = np.minimum(np.floor(points), last)
-            clipped = clip_box(*points.min(axis=0), *points.max(axis=0), image=image)
-            if clipped:
-                faces.append(Face(clipped, None))
-        return sorted(faces, key=lambda face: -box_area(face.box))
-
-
-DETECTORS: dict[str, Callable[..., Detector]] = {
-    "short-range": BlazeFaceDetector,
-    "full-range": lambda **options: BlazeFaceDetector(range_model=1, **options),
-    "face-mesh": FaceMeshDetector,
-}
+    return (left, top, right, bottom) if min(right - left, bottom - top) >= min_side else None
 
 
 def crop(image: Image, box: Box, preprocessing: Preprocessing) -> Image:
@@ -192,11 +102,16 @@ def box_area(box: Box) -> int:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def box_overlap(one: Box, other: Box) -> float:
-    """Return the intersection of two boxes over their union, 0-1."""
+def shared_area(one: Box, other: Box) -> int:
+    """Return the area in px of what two boxes have in common."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
-    shared = max(width, 0) * max(height, 0)
+    return max(width, 0) * max(height, 0)
+
+
+def box_overlap(one: Box, other: Box) -> float:
+    """Return the intersection of two boxes over their union, 0-1."""
+    shared = shared_area(one, other)
     return shared / (box_area(one) + box_area(other) - shared)
 
 
@@ -218,7 +133,7 @@ def describe_look(image: Image, box: Box) -> Floats:
 
 def prepare_looks() -> None:
     """Describe a look for nothing: OpenCV takes 0.2 s, once in a process, for its tables of these colours."""
-    describe_look(_BLANK, (0, 0, 64, 64))
+    describe_look(np.zeros((64, 64, 3), np.uint8), (0, 0, 64, 64))
 
 
 def look_distance(one: Floats, other: Floats) -> float:
@@ -292,3 +207,37 @@ def _match(
 def is_person(sightings: int, *, samples: int) -> bool:
     """Say whether a track is a person: a lone sighting in a video of a second or more is a false face."""
     return sightings >= MIN_SIGHTINGS or samples < LONE_SAMPLES
+
+
+@dataclass
+class FaceReader:
+    """Finds everyone in the frames of one video or one camera: whose face it is, and the crop that the network reads.
+
+    Faces that are too small to read are counted only.
+    """
+
+    detect: Detector  # of this video and no other
+    preprocessing: Preprocessing
+    max_gap: float  # s, of the tracker
+    _tracker: FaceTracker = field(init=False)
+    _too_small: FaceTracker = field(init=False)
+    small: int = 0  # faces of the last frame that were too small to read
+    _small_sightings: Counter[int] = field(default_factory=Counter)  # by the tracker's ids
+
+    def __post_init__(self) -> None:
+        self._tracker, self._too_small = FaceTracker(self.max_gap), FaceTracker(self.max_gap)
+
+    def read(self, frame: Frame, image: Image) -> Iterator[tuple[Sighting, Image]]:
+        """Find every face in `image`, which is what to see of a frame; yield whose it is and its crop."""
+        faces = self.detect(image)
+        small = [face for face in faces if not face.is_readable]
+        self.small = len(small)
+        faces = [face for face in faces if face.is_readable]
+        self._small_sightings.update(self._too_small.update(small, image=image, time=frame.time))
+        people = self._tracker.update(faces, image=image, time=frame.time)
+        for face, track_id in zip(faces, people, strict=True):
+            yield Sighting(track_id, frame.index, frame.time, face), crop(image, face.box, self.preprocessing)
+
+    def count_too_small(self, *, samples: int) -> int:
+        """Return how many people's faces were too small to read, in as many samples so far."""
+        return sum(is_person(count, samples=samples) for count in self._small_sightings.values())

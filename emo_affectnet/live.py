@@ -228,6 +228,8 @@ class _Session:
         if moments:
             age = frame.time - max(moment.time for moment in moments)
             parts.append(f"emotion {max(age, 0.0):.2f} s old")
+        if too_small := self._stream.too_small:
+            parts.append(f"{too_small} {'face' if too_small == 1 else 'faces'} too small to read")
         return "  ".join(parts)
 
     def _press(self, key: str | None) -> None:

@@ -17,9 +17,10 @@ import numpy as np
 
 from . import __version__, store
 from .baseline import REST, Baseline, Rest, find_feature_shift, find_person_baseline
+from .detection import DEFAULT_DETECTOR, DETECTORS, start_detector
 from .engines import Engine, open_engine
 from .errors import UnknownName, UsageError, check_name
-from .faces import DETECTORS, FaceTracker, Floats, Image, Sighting, View, box_area, crop, is_person, prepare_looks
+from .faces import FaceReader, Floats, Image, Sighting, View, box_area, crop, is_person, prepare_looks
 from .interpretation import ENGAGEMENT, Interpreter, check_smoothing, open_engagement
 from .stream import Stream
 from .threads import beside, prefetch, run_beside
@@ -53,6 +54,7 @@ class Reading:
     times: Doubles  # (F,) s, of every frame
     samples: Integers  # (S,) indices of the frames that were looked at
     tracks: tuple[FaceTrack, ...]  # the primary person first
+    too_small: int = 0  # people whose faces were found but were too small to read
 
 
 class _PassedOverError(Exception):
@@ -89,7 +91,7 @@ class EmotionRecognizer:
         head_file: str | Path | None = None,
         smoothing: float | None = None,
         engagement: bool = False,
-        detector: str = "short-range",
+        detector: str = DEFAULT_DETECTOR,
         confidence: float | None = None,
         engine: str | None = None,
         precision: str = "fp32",
@@ -237,8 +239,9 @@ class EmotionRecognizer:
             WrongArchitecture: the backbone has no last layer of its own.
         """
         crops: dict[int, Image] = {}
+        detect = start_detector(self._detect)
         for index, image in enumerate(images):
-            if faces := self._detect(image):
+            if faces := [face for face in detect(image) if face.is_readable]:
                 largest = max(faces, key=lambda face: box_area(face.box))
                 crops[index] = crop(image, largest.box, self.preprocessing)
         rows = iter(self.engine.classify_faces(self.engine.embed(np.stack(list(crops.values()))))) if crops else None
@@ -288,24 +291,18 @@ class EmotionRecognizer:
                 yield frame
             on_progress(len(times), info.frame_count)
 
+        reader, what = self.open_faces(), view or View()
         with closing(prefetch(decode(), depth=DECODED)) as decoded:
-            for sighting, features in self._embed(self._sight(note_samples(decoded), view or View())):
+            seen = (pair for frame in note_samples(decoded) for pair in reader.read(frame, what.apply(frame.image)))
+            for sighting, features in self._embed(seen):
                 sightings[sighting.track_id].append((sighting, features))
         tracks = _rank(sightings.values(), samples=len(samples), hz=self.sample_hz)
-        return Reading(np.array(times), np.array(samples, dtype=np.int64), tuple(tracks))
+        too_small = reader.count_too_small(samples=len(samples))
+        return Reading(np.array(times), np.array(samples, dtype=np.int64), tuple(tracks), too_small)
 
-    def _sight(self, frames: Iterable[Frame], view: View) -> Iterator[tuple[Sighting, Image]]:
-        """Find every face of every frame, whose it is, and the crop the network reads."""
-        tracker = FaceTracker(MAX_GAP)
-        for frame in frames:
-            yield from self.sight_frame(frame, view.apply(frame.image), tracker)
-
-    def sight_frame(self, frame: Frame, image: Image, tracker: FaceTracker) -> Iterator[tuple[Sighting, Image]]:
-        """Find every face in `image`, which is what to see of a frame; yield whose it is and its crop."""
-        faces = self._detect(image)
-        people = tracker.update(faces, image=image, time=frame.time)
-        for face, track_id in zip(faces, people, strict=True):
-            yield Sighting(track_id, frame.index, frame.time, face), crop(image, face.box, self.preprocessing)
+    def open_faces(self) -> FaceReader:
+        """Return what finds everyone in the frames of one video or one camera."""
+        return FaceReader(start_detector(self._detect), self.preprocessing, max_gap=MAX_GAP)
 
     def _embed(self, sightings: Iterator[tuple[Sighting, Image]]) -> Iterator[tuple[Sighting, Floats]]:
         """Replace crops by features, a batch at a time, while the next batch is gathered."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import check_name
-from .faces import FaceTracker, Floats, Sighting
+from .faces import Floats, Sighting
 from .timeline import MAX_GAP, SAMPLE_HZ, WINDOW, Moment, Sampler, choose_head, window_rows
 from .video import Frame
 from .weights import AVERAGE
@@ -43,7 +43,7 @@ class Stream:
         check_name("mode", mode, MODES)
         self.mode = mode
         self._recognizer = recognizer
-        self._sampler, self._tracker = Sampler(), FaceTracker(MAX_GAP)
+        self._sampler, self._faces = Sampler(), recognizer.open_faces()
         self._rings: dict[int, _Ring] = {}  # by track id
         self._warm_up()
 
@@ -67,9 +67,14 @@ class Stream:
         """Take the next frame and return the frames to look at now: the quick half of `update`."""
         return self._sampler.push(frame) if self.mode == "temporal" else [frame]
 
+    @property
+    def too_small(self) -> int:
+        """How many faces of the last frame that was looked at were too small to read."""
+        return self._faces.small
+
     def look(self, frame: Frame) -> list[Moment]:
         """Return a moment for each person in a frame that `select` chose: the slow half of `update`."""
-        seen = list(self._recognizer.sight_frame(frame, frame.image, self._tracker))
+        seen = list(self._faces.read(frame, frame.image))
         if not seen:
             return []
         features = self._recognizer.engine.embed(np.stack([image for _, image in seen]))

@@ -19,6 +19,7 @@ from .emotions import EMOTION_NAMES, Emotion
 from .files import settle, settle_names, tell_unwritable
 from .inputs import SUMMARY, Shard
 
+NO_FACE = "No face was found in this video."
 _START = ("file", "status", "emotion", "emotion_by_mode")
 _PEAK = ("peak", "peak_time", "peak_probability")
 _END = (*_PEAK, "agreement", "coverage", "people", "frames", "fps", "duration", "message")

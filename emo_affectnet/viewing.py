@@ -23,6 +23,7 @@ from .plots import plot_report
 from .recognizer import EmotionRecognizer
 from .report_folder import reserve
 from .reports import BOX_COLUMNS, read_people, report_path, to_table
+from .summary import NO_FACE
 from .video import probe
 
 PICTURES = ("png", "svg", "pdf")  # formats of a timeline's picture
@@ -133,7 +134,7 @@ def _enter(source: Input, people: People, page: Path) -> IndexEntry:
         coverage=len(seen) / len(people[0]),
         people=len(people) if len(seen) else 0,
         duration=probe(source.path).duration,
-        message=None if len(seen) else "No face was found in this video.",
+        message=None if len(seen) else NO_FACE,
         thumbnail=make_thumbnail(source.path, people[0]),
     )
     if seen.empty:

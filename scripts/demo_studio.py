@@ -30,8 +30,8 @@ from make_demo_videos import (
     paste,
 )
 
+from emo_affectnet.detection import DETECTORS
 from emo_affectnet.emotions import Emotion
-from emo_affectnet.faces import DETECTORS
 from emo_affectnet.training.simulate import CHARACTERS, COURSES
 
 PICTURE_HZ = 10  # distinct pictures per second; at higher rates each is held for several frames

@@ -173,7 +173,7 @@ def fake_recognizer(monkeypatch: pytest.MonkeyPatch, in_this_process: None):
     """An EmotionRecognizer with fakes for detector and engine, reading real videos."""
     from emo_affectnet import recognizer as module
 
-    monkeypatch.setitem(module.DETECTORS, "short-range", lambda confidence=None: FakeDetector())
+    monkeypatch.setitem(module.DETECTORS, "near-and-far", lambda confidence=None: FakeDetector())
     monkeypatch.setattr(module, "open_engine", lambda weights, **options: FakeEngine(weights))
     return module.EmotionRecognizer()
 

@@ -24,7 +24,7 @@ LAYERS = (
     {"cluster"},
     {"seeking", "video_writer"},
     {"faces", "timeline", "models", "camera"},
-    {"catalogue", "keras_files", "feature_files", "mobilenet", "onnx_graph"},
+    {"catalogue", "detection", "keras_files", "feature_files", "mobilenet", "onnx_graph"},
     {"store", "keras_graph"},
     {"networks", "weight_sets"},
     {"engines", "window"},
@@ -49,7 +49,7 @@ LAYERS = (
 CONFINED = {
     "av": {"camera", "containers", "seeking", "video", "video_writer"},
     "cv2": {"annotation", "camera", "drawing", "faces", "window"},
-    "mediapipe": {"faces"},
+    "mediapipe": {"detection"},
     "torch": {"mobilenet", "models", "networks", "engines", "convert", "training", "zoo"},
     "h5py": {"keras_files"},
     "onnx": {"convert", "engines", "onnx_graph", "zoo"},

@@ -170,6 +170,20 @@ def test_video_without_a_face_is_a_result(tmp_path: Path, one: Path, fake_recogn
     assert row[["emotion", "emotion_by_mode", *EMOTION_NAMES, "agreement"]].isna().all()
 
 
+def test_faces_too_small_to_read_are_counted(one: Path, fake_recognizer: EmotionRecognizer) -> None:
+    small = [Face((2, 2, 12, 12), 0.8), Face((40, 20, 50, 40), 0.7)]
+    fake_recognizer._detect = lambda image: small
+    (outcome,) = run(one, fake_recognizer)
+    assert (outcome.status, outcome.people) == ("no_face", 0)
+    assert outcome.message == (
+        "No face was found that can be read. 2 faces were too small to read: less than 16 px wide or high."
+    )
+    fake_recognizer._detect = lambda image: [LEFT, small[1]]
+    (outcome,) = run(one, fake_recognizer, force=True)
+    assert (outcome.status, outcome.people) == ("ok", 1)
+    assert outcome.message == "1 face was too small to read: less than 16 px wide or high."
+
+
 def test_summary_is_whole_after_each_video(tmp_path: Path, folder: Path, fake_recognizer: EmotionRecognizer) -> None:
     seen = []
 

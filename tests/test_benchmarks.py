@@ -58,7 +58,7 @@ def test_a_repeated_clip_shows_its_frames_again_and_again(tmp_path: Path, make_v
 def test_clips_have_the_people_that_they_were_asked_for(tmp_path: Path) -> None:
     from clips import make_clip
 
-    from emo_affectnet.faces import DETECTORS
+    from emo_affectnet.detection import DETECTORS
 
     clip = make_clip(tmp_path / "two.mp4", height=360, seconds=0.2, people=2)
     info = probe(clip)

@@ -271,7 +271,7 @@ def test_defaults_are_the_published_folders() -> None:
 def test_video_without_a_face_exits_well(
     tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(recognizer_module.DETECTORS, "short-range", lambda confidence=None: FakeDetector(script=[]))
+    monkeypatch.setitem(recognizer_module.DETECTORS, "near-and-far", lambda confidence=None: FakeDetector(script=[]))
     result = invoke(main, "analyze", make_video("a.mp4", frames=12), "--save", tmp_path / "report")
     assert (result.exit_code, result.stderr) == (0, "")
     _, only, last = result.stdout.splitlines()
@@ -330,7 +330,10 @@ def test_report_folder_that_cannot_be_made_exits_with_1(videos: Path, tmp_path: 
         (["analyze"], ["Missing argument 'PATH...'"]),
         (["analyze", "{video}", "--head", "FER"], ["'--head'", *(repr(name.lower()) for name in HEAD_NAMES)]),
         (["analyze", "{video}", "--faces", "two"], ["'--faces'", "'primary', 'all'"]),
-        (["analyze", "{video}", "--detector", "dlib"], ["'--detector'", "'short-range', 'full-range', 'face-mesh'"]),
+        (
+            ["analyze", "{video}", "--detector", "dlib"],
+            ["'--detector'", "'near-and-far', 'short-range', 'full-range', 'face-mesh'"],
+        ),
         (["analyze", "{video}", "--format", "xml"], ["'--format'", "'csv', 'json'"]),
         (["analyze", "{video}", "--confidence", "much"], ["'--confidence'", "'much' is not a valid float"]),
         (["analyze", "{video}", "--confidence", "1.5"], ["must lie between 0 and 1, but 1.5 was given"]),
@@ -363,7 +366,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.usefixtures("one_thread", "in_this_process")
 def test_files_of_ones_own_are_used(tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(recognizer_module.DETECTORS, "short-range", lambda confidence=None: FakeDetector())
+    monkeypatch.setitem(recognizer_module.DETECTORS, "near-and-far", lambda confidence=None: FakeDetector())
     torch.manual_seed(0)
     torch.save(LSTMHead().state_dict(), tmp_path / "my head.pt")
     result = invoke(
@@ -453,8 +456,8 @@ def test_the_module_is_the_command() -> None:
 
 def test_the_choices_of_the_command_line_are_the_registries_and_the_library_defaults() -> None:
     """They are written out there, because the registries load heavy packages and --help must not."""
+    from emo_affectnet.detection import DETECTORS
     from emo_affectnet.engines import ENGINES, PRECISIONS
-    from emo_affectnet.faces import DETECTORS
     from emo_affectnet.inputs import FACES
     from emo_affectnet.reports import WRITERS
     from emo_affectnet.weight_sets import WEIGHTS

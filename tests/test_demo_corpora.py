@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from conftest import ROOT
 
 from emo_affectnet.cli import main
+from emo_affectnet.detection import DETECTORS
 from emo_affectnet.emotions import Emotion
-from emo_affectnet.faces import DETECTORS
 from emo_affectnet.training.corpora import scan
 from emo_affectnet.training.results import read_results
 from emo_affectnet.video import probe, read_frames

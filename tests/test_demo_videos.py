@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, VIDEO_FOLDER
 
+from emo_affectnet.detection import DETECTORS
 from emo_affectnet.emotions import Emotion
-from emo_affectnet.faces import DETECTORS
 from emo_affectnet.video import probe, read_frames
 
 FACTS = {"expressions.mp4": (25.0, 1), "two_people.mp4": (30000 / 1001, 2), "leaves_and_returns.mp4": (24.0, 1)}

@@ -8,9 +8,9 @@ import pytest
 from conftest import VIDEO_FOLDER
 
 from emo_affectnet.convert import read_faces
+from emo_affectnet.detection import DETECTORS
 from emo_affectnet.engines import ENGINES, REFERENCE, Engine, open_engine
 from emo_affectnet.errors import UsageError
-from emo_affectnet.faces import DETECTORS
 from emo_affectnet.reports import WRITERS
 from emo_affectnet.timeline import empty_timeline, window_rows
 from emo_affectnet.video import VideoInfo

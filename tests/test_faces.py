@@ -1,25 +1,20 @@
-"""Detectors find the face that is there, the crop is what the record asks for, a person keeps one id."""
-
-import os
-import subprocess
-import sys
+"""The crop is what the record asks for, a person keeps one id, what cannot be read is counted."""
 
 import numpy as np
-import pytest
 
-from emo_affectnet.errors import UsageError
+from emo_affectnet.detection import DETECTORS
 from emo_affectnet.faces import (
-    DETECTORS,
     MAX_LOOK_DISTANCE,
     Face,
+    FaceReader,
     FaceTracker,
-    box_overlap,
     clip_box,
     crop,
     describe_look,
     is_person,
     look_distance,
 )
+from emo_affectnet.video import Frame, read_frames
 from emo_affectnet.weights import PUBLISHED_PREPROCESSING, Preprocessing
 
 FACE_OF_ASTRONAUT = (177, 72, 272, 178)  # px, read off the portrait: chin to hairline, ear to ear
@@ -27,60 +22,6 @@ FACE_OF_ASTRONAUT = (177, 72, 272, 178)  # px, read off the portrait: chin to ha
 
 def make_record(*, margin: tuple[float, float, float, float] = (0, 0, 0, 0), size: int = 4) -> Preprocessing:
     return Preprocessing(size, "RGB", (0.0, 0.0, 0.0), "area", margin)
-
-
-@pytest.mark.parametrize("name", DETECTORS)
-def test_detector_finds_the_astronaut_once(name: str, astronaut: np.ndarray) -> None:
-    faces = DETECTORS[name](confidence=None)(astronaut)
-    assert len(faces) == 1
-    assert box_overlap(faces[0].box, FACE_OF_ASTRONAUT) > 0.75
-
-
-@pytest.mark.parametrize("name", DETECTORS)
-@pytest.mark.parametrize("shape", [(1, 1, 3), (13, 17, 3), (3, 400, 3), (144, 176, 3)])
-def test_detector_finds_nothing_in_noise_of_any_size(name: str, shape: tuple[int, int, int]) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    assert DETECTORS[name](confidence=None)(noise) == []
-
-
-def test_detector_finds_two_people_best_first(astronaut: np.ndarray) -> None:
-    pair = np.concatenate([astronaut[:300, 60:360], astronaut[:300, 360:59:-1]], axis=1)
-    faces = DETECTORS["short-range"](confidence=None)(pair)
-    assert sorted(face.box[0] < 300 for face in faces) == [False, True]
-    assert [face.score for face in faces] == sorted((face.score for face in faces), reverse=True)
-
-
-def test_boxes_stay_inside_the_frame(astronaut: np.ndarray) -> None:
-    cut = np.ascontiguousarray(astronaut[:, :225])  # the right half of the face is gone
-    (face,) = DETECTORS["full-range"](confidence=None)(cut)
-    x1, y1, x2, y2 = face.box
-    assert 0 <= x1 < x2 == cut.shape[1]
-    assert 0 <= y1 < y2 <= cut.shape[0]
-
-
-def test_detector_threshold_is_the_callers(astronaut: np.ndarray) -> None:
-    assert DETECTORS["short-range"](confidence=0.90)(astronaut) != []  # its score is 0.92
-    assert DETECTORS["short-range"](confidence=0.95)(astronaut) == []
-    assert DETECTORS["face-mesh"](confidence=0.5)(astronaut) != []
-    assert DETECTORS["face-mesh"](confidence=0.95)(astronaut) == []
-
-
-def test_a_threshold_that_would_change_nothing_is_refused() -> None:
-    with pytest.raises(UsageError, match="choose one from 0.5 to 1"):
-        DETECTORS["short-range"](confidence=0.3)
-
-
-def test_face_mesh_box_is_the_published_bounds_of_the_landmarks_and_has_no_score(astronaut: np.ndarray) -> None:
-    import mediapipe
-
-    mesh = mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, max_num_faces=1)
-    points = mesh.process(astronaut).multi_face_landmarks[0].landmark
-    assert len(points) == 468
-    # pixel = min(floor(x * width), width - 1); the box is the least and the greatest over all landmarks.
-    columns = [min(int(np.floor(point.x * 512)), 511) for point in points]
-    rows = [min(int(np.floor(point.y * 512)), 511) for point in points]
-    face = DETECTORS["face-mesh"](confidence=None)(astronaut)[0]
-    assert face == Face((min(columns), min(rows), max(columns), max(rows)), None)
 
 
 def test_boxes_are_whole_pixels_inside_the_image_and_too_small_ones_are_none() -> None:
@@ -193,8 +134,6 @@ def test_a_cut_to_another_person_in_the_same_place_after_an_absence_is_a_new_per
 
 
 def test_looks_tell_the_astronaut_from_the_driver(astronaut: np.ndarray, carphone) -> None:  # type: ignore[no-untyped-def]
-    from emo_affectnet.video import read_frames
-
     detect = DETECTORS["short-range"](confidence=None)
     frames = [frame.image for frame in read_frames(carphone) if frame.index % 30 == 0]
     driver = [describe_look(image, detect(image)[0].box) for image in frames]
@@ -209,29 +148,18 @@ def test_a_lone_sighting_in_a_longer_video_is_a_false_face() -> None:
     assert is_person(1, samples=4)
 
 
-def test_a_detector_starts_in_silence_and_without_tensorflow_but_hides_it_from_nobody() -> None:
-    """MediaPipe imports an installed TensorFlow for its documentation's decorators; seen: 3 s and 600 MB."""
-    script = """
-import sys
-from emo_affectnet.faces import DETECTORS
-DETECTORS["short-range"](confidence=None)
-assert not any(name.startswith("tensorflow.") for name in sys.modules)
-import tensorflow
-assert tensorflow.constant(1).numpy() == 1
-"""
-    command = [sys.executable, "-c", script]
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert (done.stdout, done.stderr) == ("", "")
-
-
-def test_a_detector_starts_in_a_process_without_an_error_stream() -> None:
-    script = """
-import os
-os.close(2)
-from emo_affectnet.faces import DETECTORS
-DETECTORS["short-range"](confidence=None)
-print("started")
-"""
-    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True)
-    assert done.stdout == "started\n"
+def test_a_reader_crops_what_can_be_read_and_counts_what_is_too_small() -> None:
+    """A small face that is seen once in many samples is a false one, as a large one would be."""
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    large, small, other = Face((30, 20, 60, 50), 0.9), Face((2, 2, 16, 18), 0.8), Face((60, 40, 70, 50), 0.7)
+    script = iter([[large, small], [large, small], [large], [large, other], []])
+    reader = FaceReader(lambda _: next(script), make_record(), max_gap=1.0)
+    sightings, small_faces = [], []
+    for index in range(5):
+        sightings += [sighting for sighting, _ in reader.read(Frame(index, index / 5, image), image)]
+        small_faces.append(reader.small)
+    assert [sighting.face for sighting in sightings] == [large] * 4
+    assert {sighting.track_id for sighting in sightings} == {1}
+    assert small_faces == [1, 1, 0, 1, 0]
+    assert reader.count_too_small(samples=5) == 1
+    assert reader.count_too_small(samples=4) == 2

@@ -37,7 +37,7 @@ def bundled() -> EmotionRecognizer:
 @pytest.fixture(scope="module")
 def fake() -> EmotionRecognizer:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DETECTORS, "short-range", lambda confidence=None: FakeDetector())
+        patch.setitem(DETECTORS, "near-and-far", lambda confidence=None: FakeDetector())
         patch.setattr("emo_affectnet.recognizer.open_engine", lambda weights, **options: FakeEngine())
         return EmotionRecognizer()
 
@@ -273,6 +273,14 @@ def test_the_note_has_the_rate_and_the_age_of_the_emotion(
     assert [words[1], words[2], *words[4:]] == ["frames/s", "emotion", "s", "old"]
     assert float(words[0]) == pytest.approx(25, abs=5)
     assert 0 <= float(words[3]) <= 0.4
+
+
+def test_the_note_counts_faces_too_small_to_read(
+    fakes: EmotionRecognizer, make_video: MakeVideo, window: type[FakeWindow], notes: list[str]
+) -> None:
+    fakes._detect = lambda image: [Face((2, 2, 12, 12), 0.8)]
+    play(fakes, make_video("a.mp4", frames=12, fps=25), show_window=True)
+    assert notes[-1].endswith("frames/s  1 face too small to read")
 
 
 def test_a_rate_is_that_of_the_last_second() -> None:

@@ -15,8 +15,9 @@ from conftest import ROOT, FakeDetector, MakeVideo, crew_of
 from emo_affectnet import batch
 from emo_affectnet.analysis import open_here
 from emo_affectnet.answers import modal_emotion
+from emo_affectnet.detection import DETECTORS
 from emo_affectnet.errors import VideoError
-from emo_affectnet.faces import DETECTORS, Face, crop
+from emo_affectnet.faces import Face, crop
 from emo_affectnet.recognizer import BATCH_SIZE, EmotionRecognizer
 from emo_affectnet.reports import read_csv
 from emo_affectnet.timeline import sample_stride, window_rows

@@ -163,7 +163,10 @@ def test_a_named_head_reports_its_own_probabilities(carphone: Path, bundled: Emo
     ("choice", "sentence"),
     [
         ({"head": "Ravdess"}, "no head named 'Ravdess'; choose one of: Aff-Wild2, CREMA-D, IEMOCAP, RAMAS, RAVDESS"),
-        ({"detector": "retina"}, "no detector named 'retina'; choose one of: short-range, full-range, face-mesh"),
+        (
+            {"detector": "retina"},
+            "no detector named 'retina'; choose one of: near-and-far, short-range, full-range, face-mesh",
+        ),
         ({"engine": "tensorrt"}, "no engine named 'tensorrt'; choose one of: onnxruntime, openvino, torch, tensorflow"),
         ({"weights": "best"}, "no weight set named 'best'; choose one of: bundled"),
     ],
@@ -203,5 +206,5 @@ def test_a_file_that_is_no_video_is_an_error(fakes: EmotionRecognizer, tmp_path:
 
 
 def test_the_fakes_stand_where_the_real_parts_do() -> None:
-    assert set(module.DETECTORS) == {"short-range", "full-range", "face-mesh"}
+    assert set(module.DETECTORS) == {"near-and-far", "short-range", "full-range", "face-mesh"}
     assert FakeEngine.heads == EmotionRecognizer().heads

@@ -134,7 +134,7 @@ from conftest import FakeDetector, FakeEngine, crew_of
 from emo_affectnet import recognizer as module
 from emo_affectnet.batch import analyze
 
-module.DETECTORS["short-range"] = lambda confidence=None: FakeDetector()
+module.DETECTORS["near-and-far"] = lambda confidence=None: FakeDetector()
 module.open_engine = lambda weights, **options: FakeEngine(weights)
 recognizer = module.EmotionRecognizer()
 videos, save = map(Path, sys.argv[1:])

@@ -65,13 +65,13 @@ def engagement(network: TinyNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyP
     return path
 
 
-def middle_face(detector: str = "short-range") -> Callable[..., FakeDetector]:
+def middle_face() -> Callable[..., FakeDetector]:
     return lambda confidence=None: FakeDetector()
 
 
 @pytest.fixture
 def one_face(monkeypatch: pytest.MonkeyPatch, in_this_process: None) -> None:
-    monkeypatch.setitem(module.DETECTORS, "short-range", middle_face())
+    monkeypatch.setitem(module.DETECTORS, "near-and-far", middle_face())
 
 
 def judge(network: TinyNetwork, video: Path, *, indices: range) -> np.ndarray:

@@ -34,7 +34,7 @@ def bundled() -> EmotionRecognizer:
 @pytest.fixture(scope="module")
 def fake() -> EmotionRecognizer:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(module.DETECTORS, "short-range", lambda confidence=None: FakeDetector())
+        patch.setitem(module.DETECTORS, "near-and-far", lambda confidence=None: FakeDetector())
         patch.setattr(module, "open_engine", lambda weights, **options: FakeEngine())
         return EmotionRecognizer()
 

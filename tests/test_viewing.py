@@ -199,7 +199,7 @@ def test_video_without_a_face_has_a_page_and_a_row_that_say_so(tmp_path: Path, f
 def test_settings_name_all_that_a_result_depends_on(fake_recognizer) -> None:
     settings = fake_recognizer.settings
     assert settings["head"] == "ensemble"
-    assert settings["detector"] == "short-range"
+    assert settings["detector"] == "near-and-far"
     assert hash_file(fake_recognizer.engine.backbone).startswith(settings["backbone"].split()[-1])
 
 

@@ -29,7 +29,7 @@ from conftest import FakeDetector, FakeEngine
 from emo_affectnet import recognizer as module
 from emo_affectnet.camera import open_source
 from emo_affectnet.live import run_live
-module.DETECTORS["short-range"] = lambda confidence=None: FakeDetector()
+module.DETECTORS["near-and-far"] = lambda confidence=None: FakeDetector()
 module.open_engine = lambda weights, **options: FakeEngine()
 with open_source(source=sys.argv[2]) as source:
     print(run_live(module.EmotionRecognizer(), source, record=sys.argv[3]))

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from ..detection import DETECTORS
 from ..errors import MissingWeights, WrongArchitecture
-from ..faces import DETECTORS, crop
+from ..faces import crop
 from ..files import whole_file
 from ..timeline import sample_frames
 from ..video import probe, read_frames

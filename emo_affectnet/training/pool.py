@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CorpusError
-from ..faces import DETECTORS
+from ..detection import DETECTORS
 from ..weights import Preprocessing
 from .corpora import FaceImages, LabelledImage, Scan, load_faces, refuse_judging
 from .corpora.pictures import check_split
