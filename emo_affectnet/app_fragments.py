@@ -36,6 +36,8 @@ def describe_outcome(outcome: Outcome) -> Markup:
     if outcome.agreement is not None:
         facts.append(f"heads agree {outcome.agreement:.0%}")
     facts.append("1 person" if outcome.people == 1 else f"{outcome.people} people")
+    if words := outcome.extras.get("baseline"):
+        facts.append(f"baseline taken off: {words}")
     return Markup('<p class="emotion">{}</p><p>{}</p>').format(outcome.emotion, " · ".join(facts))
 
 

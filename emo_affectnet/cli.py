@@ -256,13 +256,15 @@ def _describe(outcome: "Outcome") -> str:
     if outcome.status == "error" and outcome.frames is None:
         return f"{outcome.file}: failed"
     if used := outcome.extras.get("samples_used"):
-        share = f"{used:.0f} frames looked at, {outcome.extras['share_used']:.0%} of those sampled otherwise"
+        share = f"{used} frames looked at, {outcome.extras['share_used']:.0%} of those sampled otherwise"
         return f"{outcome.file}: {outcome.emotion or 'no face'} ({share}, {took})"
     if outcome.emotion is None:
         return f"{outcome.file}: no face ({outcome.frames} frames, {took})"
     agreement = "" if outcome.agreement is None else f", heads agree {outcome.agreement:.0%}"
     people = "" if outcome.people == 1 else f", {outcome.people} people"
-    return f"{outcome.file}: {outcome.emotion} (face seen {outcome.coverage:.0%}{agreement}{people}, {took})"
+    words = outcome.extras.get("baseline")
+    seen = f"face seen {outcome.coverage:.0%}{agreement}{people}{f', baseline of {words}' if words else ''}"
+    return f"{outcome.file}: {outcome.emotion} ({seen}, {took})"
 
 
 def _tell_outcomes(outcomes: "list[Outcome]", passed_over: list[Path], *, what: str, kept: str) -> None:

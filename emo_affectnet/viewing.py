@@ -20,7 +20,7 @@ from .pages import IndexEntry, make_thumbnail, write_index, write_page
 from .plots import plot_report
 from .recognizer import EmotionRecognizer
 from .report_folder import reserve
-from .reports import BOX_COLUMNS, read_people, report_path, to_table
+from .reports import BOX_COLUMNS, read_people, report_path, to_table, uses_baseline
 from .video import probe
 
 PICTURES = ("png", "svg", "pdf")  # formats of a timeline's picture
@@ -131,7 +131,7 @@ def _enter(source: Input, people: People, page: Path) -> IndexEntry:
         coverage=len(seen) / len(people[0]),
         people=len(people) if len(seen) else 0,
         duration=probe(source.path).duration,
-        message=None if len(seen) else "No face was found in this video.",
+        message=_find_message(people[0]) if len(seen) else "No face was found in this video.",
         thumbnail=make_thumbnail(source.path, people[0]),
     )
     if seen.empty:
@@ -139,6 +139,10 @@ def _enter(source: Input, people: People, page: Path) -> IndexEntry:
     agreement = seen["agreement"].mean()
     emotion = str(seen[list(EMOTION_NAMES)].mean().idxmax())
     return replace(facts, emotion=emotion, agreement=None if pd.isna(agreement) else float(agreement))
+
+
+def _find_message(table: pd.DataFrame) -> str | None:
+    return "A baseline was taken off." if uses_baseline(table) else None
 
 
 def _make_each(paths: Sequence[Path], make: Callable[[Input], Path], on_made: Callable[[Made], None]) -> list[Made]:
