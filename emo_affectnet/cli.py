@@ -196,13 +196,13 @@ def _analyze(
             on_outcome=lambda outcome: bars.on_finished(_describe(outcome)),
             on_step=bars.plan,
         )
-    if options.awaits_people and share:
-        kept = f"read into {save / BASELINE}; the same command without --shard, once all shares are read, writes them"
-    elif adaptive:
+    what = "video" if adaptive or (share and options.awaits_people) else "report"
+    kept = f"in {save}, with {summary_path(save, share).name}"
+    if adaptive:
         kept = f"summed up in {summary_path(save, share)}"
-    else:
-        kept = f"in {save}, with {summary_path(save, share).name}"
-    _tell_outcomes(outcomes, passed_over, what="video" if adaptive else "report", kept=kept)
+    elif share and options.awaits_people:
+        kept = "read. Once all shares are, run the same command without --shard: it writes the reports"
+    _tell_outcomes(outcomes, passed_over, what=what, kept=kept)
     if options.awaits_people:
         click.echo(f"The readings of the faces stay in {save / BASELINE} for the next run; remove it to remove them.")
 

@@ -111,7 +111,7 @@ class Stream:
         """Return probabilities (heads, P, 7) of the last samples (n, 512) of P people."""
         recognizer = self._recognizer
         if self.mode == "static":
-            return recognizer.engine.classify_faces(np.concatenate(faces))[None]
+            return np.stack([recognizer.engine.classify_faces(np.concatenate(faces))])
         if recognizer.head == AVERAGE:
             return np.stack([recognizer.engine.classify_faces(each).mean(axis=0) for each in faces])[None]
         return recognizer.engine.classify(np.stack([each[window_rows(len(each))[0]] for each in faces]))
