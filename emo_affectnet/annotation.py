@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .drawing import STRIP_PEOPLE, STYLES, draw_people, draw_strip, place_panels
+from .drawing import STRIP_PEOPLE, STYLES, draw_note, draw_people, draw_strip, place_panels, strip_height
 from .emotions import EMOTION_NAMES
 from .errors import ReportError, UsageError, check_name
-from .reports import BOX_COLUMNS
+from .reports import BOX_COLUMNS, uses_baseline
 from .threads import prefetch
 from .timeline import Moment
 from .video import VideoInfo, probe, read_frames
@@ -30,6 +30,7 @@ Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Progress = Callable[[int, int | None], None]  # frames done, frames in all if known
 
+BASELINE_NOTE = "baseline taken off"  # in the picture
 TIME_TOLERANCE = 0.001  # s between a frame and its row in the report
 
 
@@ -74,7 +75,8 @@ def annotate_video(
     """Write a copy of a video with the reports of its people drawn into it, joined by frame index.
 
     `people` are reports as `reports.read_people` gives them, the primary person first. Every frame of the video is
-    there once, at its own time, and its sound is carried over; `max_height` px makes the copy smaller.
+    there once, at its own time, and its sound is carried over; `max_height` px makes the copy smaller. The style "full"
+    says so where a baseline was taken off.
 
     Raises:
         UnknownName: there is no such style.
@@ -92,6 +94,7 @@ def annotate_video(
     size = max(round(info.width * scale), 1), max(round(info.height * scale), 1)
     corners = place_panels({person.track_id: person.boxes * scale for person in persons}, width=size[0], height=size[1])
     emotions = _find_emotions(persons, info, columns=size[0])
+    has_baseline = any(map(uses_baseline, people))
     index = -1
     with VideoWriter.like(info, save, width=size[0], height=size[1]) as writer:
         for frame, image in prefetch((frame, _resize(frame.image, size)) for frame in read_frames(video)):
@@ -101,6 +104,8 @@ def annotate_video(
             draw_people(image, [moment for moment in looks if moment], style=style, corners=corners)
             if style == "full":
                 draw_strip(image, emotions, frame.time / (info.duration or np.inf))
+                if has_baseline:
+                    draw_note(image[: size[1] - strip_height(size[1], size[0], people=len(persons))], BASELINE_NOTE)
             writer.write(image, time=frame.time)
             on_progress(index + 1, info.frame_count)
         _check_count(persons, index + 1, video)

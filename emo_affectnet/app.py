@@ -31,7 +31,7 @@ from .app_fragments import (
 from .app_guard import Guard, keep_inside
 from .app_sessions import LiveView, Recognizers, Result, Session, Sessions, WorkDropped, analyze_video
 from .errors import EmoAffectNetError, EngineUnavailable, UsageError
-from .inputs import FACES, VIDEO_SUFFIXES
+from .inputs import FACES, PERSON, VIDEO_SUFFIXES
 from .recognizer import EmotionRecognizer
 from .stream import MODES
 from .video import Image
@@ -88,6 +88,8 @@ class VideoTab:
                 with gr.Row():
                     weights = gr.Dropdown(list(WEIGHTS), value=DEFAULT_WEIGHTS, label="Weights", min_width=130)
                     head = gr.Dropdown(list(HEAD_NAMES), value=ENSEMBLE, label="Head", min_width=130)
+        with gr.Accordion("Baseline: a recording of the same person at rest", open=False):
+            rest = gr.File(label="At rest", file_types=["video", *sorted(VIDEO_SUFFIXES)], height=110, elem_id="rest")
         self.button = gr.Button("Analyse", variant="primary", elem_id="analyse")
         self.message = _words("message", self._start)
         with gr.Column(visible=False) as self.results:
@@ -99,6 +101,8 @@ class VideoTab:
             self.excerpt = _words("excerpt")
         _private(self.upload.upload, self.take, self.upload, [self.message, self.results], preprocess=False)
         _private(self.upload.clear, self.clear, None, [self.message, self.results])
+        _private(rest.upload, self.take_rest, rest, [self.message, self.results], preprocess=False)
+        _private(rest.clear, self.clear_rest, None, [self.message, self.results])
         outputs = [self.button, self.message, self.results, self.summary, self.player, self.figures, self.segments]
         done = _private(
             self.button.click,
@@ -112,14 +116,27 @@ class VideoTab:
 
     def take(self, upload: dict[str, Any], request: gr.Request) -> dict[Any, Any]:
         """Make an upload the video of the session; `upload` is Gradio's description of the file."""
+        return self._take(upload, self._sessions.find(_name(request)).take, "is here. Press Analyse.")
+
+    def take_rest(self, upload: dict[str, Any], request: gr.Request) -> dict[Any, Any]:
+        """Make an upload the recording of the person at rest."""
+        words = "will be taken off as the baseline. Press Analyse."
+        return self._take(upload, self._sessions.find(_name(request)).take_rest, words)
+
+    def _take(self, upload: dict[str, Any], take: Callable[[Path], None], words: str) -> dict[Any, Any]:
         path = Path(upload["path"]).resolve()
         try:
             if path.parent.parent != self._sessions.folder:  # not where uploads arrive
                 raise FileNotFoundError(path)
-            self._sessions.find(_name(request)).take(path)
+            take(path)
         except OSError:
             return self._tell(show_problem("The upload did not arrive whole; choose the video again."))
-        return self._tell(show_note(f"{path.name} is here. Press Analyse."))
+        return self._tell(show_note(f"{path.name} {words}"))
+
+    def clear_rest(self, request: gr.Request) -> dict[Any, Any]:
+        """Forget the recording of the person at rest."""
+        self._sessions.find(_name(request)).clear_rest()
+        return self._tell(show_note("No baseline is taken off."))
 
     def clear(self, request: gr.Request) -> dict[Any, Any]:
         """Forget the video of the session."""
@@ -150,7 +167,7 @@ class VideoTab:
             yield self._show(result)
         except EmoAffectNetError as error:
             if folder.exists():  # else it only says that the files have gone
-                yield self._tell(show_problem(str(error).replace(f"{folder}{os.sep}", "")))
+                yield self._tell(show_problem(_hide_folders(str(error), folder, session.rest)))
         except WorkDropped:
             return
 
@@ -167,6 +184,13 @@ class VideoTab:
         }
 
 
+def _hide_folders(message: str, folder: Path, rest: Path | None) -> str:
+    """Name uploads in a message without the folders in which they lie here."""
+    for place in (folder, *((rest.parent,) if rest else ())):
+        message = message.replace(f"{place}{os.sep}", "")
+    return message
+
+
 def _work(session: Session, recognizer: EmotionRecognizer, *, faces: str, progress: gr.Progress) -> Result:
     """Analyse the video of a session for as long as it is that."""
     video = session.video
@@ -180,7 +204,9 @@ def _work(session: Session, recognizer: EmotionRecognizer, *, faces: str, progre
         raise WorkDropped
     settings = recognizer.settings | {"faces": faces}
     with session.lend_results() as folder:
-        return analyze_video(video, recognizer, folder, faces=faces, settings=settings, on_stage=on_stage)
+        return analyze_video(
+            video, recognizer, folder, faces=faces, rest=session.rest, settings=settings, on_stage=on_stage
+        )
 
 
 class LiveTab:
@@ -189,7 +215,11 @@ class LiveTab:
     def __init__(self, sessions: Sessions, recognizers: Recognizers) -> None:
         self._sessions, self._recognizers = sessions, recognizers
         _words("privacy", show_note("The picture goes to this computer's server only; nothing is stored."))
-        mode = gr.Radio(list(MODES), value=MODES[0], label="Mode", info="The last two seconds, or each picture alone.")
+        with gr.Row():
+            info = "The last two seconds, or each picture alone."
+            mode = gr.Radio(list(MODES), value=MODES[0], label="Mode", info=info)
+            info = "Take off what each person has looked like on average so far."
+            has_baseline = gr.Checkbox(label="Baseline", info=info)
         with gr.Row():
             camera = gr.Image(
                 sources=["webcam"],
@@ -206,22 +236,23 @@ class LiveTab:
         _private(
             camera.stream,
             self.look,
-            [camera, mode],
+            [camera, mode, has_baseline],
             [picture, words],
             stream_every=STREAM_SECONDS,
             show_progress="hidden",
             concurrency_limit=None,
         )
 
-    def look(self, image: Image | None, mode: str, request: gr.Request) -> tuple[str, str]:
+    def look(self, image: Image | None, mode: str, has_baseline: bool, request: gr.Request) -> tuple[str, str]:
         """Return a picture of the camera with the people in it, and the same in words."""
         if image is None:
             return "", ""
         session = self._sessions.find(_name(request))
         try:
             with self._recognizers.lend("live", weights=DEFAULT_WEIGHTS, head=ENSEMBLE) as recognizer:
-                if session.live is None or session.live.mode != mode:
-                    session.live = LiveView(recognizer.open_stream(mode=mode))
+                baseline = PERSON if has_baseline else None
+                if session.live is None or session.live.choices != (mode, baseline):
+                    session.live = LiveView(recognizer.open_stream(mode=mode, baseline=baseline))
                 picture, moments = session.live.update(image)
         except EmoAffectNetError as error:
             return "", show_problem(str(error))

@@ -41,6 +41,8 @@ def describe_outcome(outcome: Outcome) -> Markup:
     facts.append("1 person" if outcome.people == 1 else f"{outcome.people} people")
     if outcome.message:
         facts.append(outcome.message)
+    if words := outcome.extras.get("baseline"):
+        facts.append(f"baseline taken off: {words}")
     return Markup('<p class="emotion">{}</p><p>{}</p>').format(outcome.emotion, " · ".join(facts))
 
 

@@ -11,10 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .analysis import summarize, write_reports
+from .analysis import BASELINE, summarize, write_reports
 from .annotation import annotate_video
 from .drawing import draw_people
 from .inputs import Input
@@ -54,7 +54,7 @@ class LiveView:
     """Reads the pictures of one camera as they come, and draws into each what is known by then."""
 
     def __init__(self, stream: Stream) -> None:
-        self.mode = stream.mode
+        self.choices = stream.mode, stream.baseline
         self.used = self._started = time.monotonic()  # s
         self._stream = stream
         self._pictures = 0
@@ -83,6 +83,7 @@ class Session:
     video: Path | None = None
     results: Path | None = None
     live: LiveView | None = None
+    rest: Path | None = None  # a recording of the person at rest, in a folder of its own
 
     def take(self, path: Path) -> None:
         """Move an upload into a folder of the session; what was there before goes."""
@@ -90,9 +91,13 @@ class Session:
         self.folder = Path(tempfile.mkdtemp(prefix="session-", dir=self.parent))
         self.video = self.folder / "upload" / path.name
         self.video.parent.mkdir()
-        os.replace(path, self.video)
-        with suppress(OSError):  # another upload of the same bytes is on its way
-            path.parent.rmdir()
+        _move(path, self.video)
+
+    def take_rest(self, path: Path) -> None:
+        """Move an upload of the person at rest into a folder of its own; the one before goes."""
+        self.clear_rest()
+        self.rest = Path(tempfile.mkdtemp(prefix="rest-", dir=self.parent), path.name)
+        _move(path, self.rest)
 
     @contextmanager
     def lend_results(self) -> Iterator[Path]:
@@ -115,6 +120,18 @@ class Session:
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder = self.video = self.results = None
+
+    def clear_rest(self) -> None:
+        """Remove the recording of the person at rest."""
+        if self.rest is not None:
+            shutil.rmtree(self.rest.parent, ignore_errors=True)
+        self.rest = None
+
+
+def _move(upload: Path, target: Path) -> None:
+    os.replace(upload, target)
+    with suppress(OSError):  # another upload of the same bytes is on its way
+        upload.parent.rmdir()
 
 
 class Sessions:
@@ -140,6 +157,7 @@ class Sessions:
             session = self._open.pop(name, None)
         if session is not None:
             session.clear()
+            session.clear_rest()
 
 
 class Recognizers:
@@ -165,16 +183,23 @@ def analyze_video(
     folder: Path,
     *,
     faces: str = "primary",
+    rest: Path | None = None,
     settings: Mapping[str, str],
     on_stage: Stage = lambda stage, done, total: None,
 ) -> Result:
     """Write all that can be had from a video into a folder; `on_stage` hears the stage and its frames done and in all.
 
+    `rest` is a recording of the primary person at rest, which is taken off.
+
     Raises:
-        VideoError: the file cannot be read as a video.
+        VideoError: a file cannot be read as a video.
+        UsageError: no face is seen at rest.
         ReportError: the folder cannot be written to.
     """
-    timelines = recognizer.predict_all(video, on_progress=lambda done, total: on_stage("Reading faces", done, total))
+    baseline = recognizer.read_rest(rest) if rest else None
+    timelines = recognizer.predict_all(
+        video, baseline=baseline, on_progress=lambda done, total: on_stage("Reading faces", done, total)
+    )
     shown = timelines if faces == "all" else timelines[:1]
     stem = folder / video.with_suffix("").name
     reports = [report_path(stem, rank=rank, suffix="csv") for rank in range(1, len(shown) + 1)]
@@ -195,8 +220,11 @@ def analyze_video(
         plot_report(report, figure, video=None if rank else video)
     write_page(video, people, page, settings=settings)
     on_stage("Done", count, count)
+    outcome = summarize(timelines, file=video.name)
+    if baseline:
+        outcome = replace(outcome, extras={**outcome.extras, BASELINE: baseline.words})
     return Result(
-        outcome=summarize(timelines, file=video.name),
+        outcome=outcome,
         is_complete=timelines[0].video.is_complete,
         segments=[find_segments(table) for table in people],
         annotated=annotated,

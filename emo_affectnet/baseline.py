@@ -132,6 +132,40 @@ def describe_amount(kind: str, recordings: int, seconds: float) -> str:
     return f"{_WORDS[kind]}: {count}"
 
 
+class RunningRest:
+    """What one person has read as on average so far, in pictures that come one by one.
+
+    >>> shift = running.see(features, time=time, reference=reference)  # then judge features + shift
+    >>> baseline = running.settle(probabilities, reference=reference)
+    """
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._features = self._log_probabilities = np.zeros(1)
+        self._seconds, self._time = 0.0, float("-inf")  # s, of the last picture
+
+    def see(self, features: Floats, *, time: float, reference: Doubles | None, longest: float) -> Floats | None:
+        """Take the features (D,) of the next picture; return what to add to all of this person's.
+
+        Pictures more than `longest` s apart do not count as seen in between.
+        """
+        if time - self._time <= longest:
+            self._seconds += time - self._time
+        self._time, self._seen = time, self._seen + 1
+        self._features = self._features + (features - self._features) / self._seen
+        return find_feature_shift(self._describe(np.zeros(len(Emotion))), reference)
+
+    def settle(self, probabilities: Floats, *, reference: Doubles | None) -> Baseline:
+        """Take the probabilities (7,) of that picture, moved; return what to take off."""
+        logarithms = take_log(probabilities)
+        self._log_probabilities = self._log_probabilities + (logarithms - self._log_probabilities) / self._seen
+        own = self._describe(self._log_probabilities)
+        return find_person_baseline(own, run=None if reference is None else own, reference=reference)
+
+    def _describe(self, log_probabilities: Doubles) -> Rest:
+        return Rest(self._features, log_probabilities, recordings=0, seconds=self._seconds)
+
+
 def take_log(probabilities: npt.NDArray[Any]) -> Doubles:
     """Return the logarithms of probabilities, none of which counts as less than LEAST_PROBABILITY."""
     logarithms: Doubles = np.log(np.maximum(probabilities.astype(np.float64), LEAST_PROBABILITY))

@@ -196,13 +196,13 @@ def _analyze(
             on_outcome=lambda outcome: bars.on_finished(_describe(outcome)),
             on_step=bars.plan,
         )
-    if options.awaits_people and share:
-        kept = f"read into {save / BASELINE}; the same command without --shard, once all shares are read, writes them"
-    elif adaptive:
+    what = "video" if adaptive or (share and options.awaits_people) else "report"
+    kept = f"in {save}, with {summary_path(save, share).name}"
+    if adaptive:
         kept = f"summed up in {summary_path(save, share)}"
-    else:
-        kept = f"in {save}, with {summary_path(save, share).name}"
-    _tell_outcomes(outcomes, passed_over, what="video" if adaptive else "report", kept=kept)
+    elif share and options.awaits_people:
+        kept = "read. Once all shares are, run the same command without --shard: it writes the reports"
+    _tell_outcomes(outcomes, passed_over, what=what, kept=kept)
     if options.awaits_people:
         click.echo(f"The readings of the faces stay in {save / BASELINE} for the next run; remove it to remove them.")
 
@@ -256,14 +256,16 @@ def _describe(outcome: "Outcome") -> str:
     if outcome.status == "error" and outcome.frames is None:
         return f"{outcome.file}: failed"
     if used := outcome.extras.get("samples_used"):
-        share = f"{used:.0f} frames looked at, {outcome.extras['share_used']:.0%} of those sampled otherwise"
+        share = f"{used} frames looked at, {outcome.extras['share_used']:.0%} of those sampled otherwise"
         return f"{outcome.file}: {outcome.emotion or 'no face'} ({share}, {took})"
     note = f" {outcome.message}" if outcome.message not in (None, NO_FACE) and outcome.status != "error" else ""
     if outcome.emotion is None:
         return f"{outcome.file}: no face ({outcome.frames} frames, {took}){note}"
     agreement = "" if outcome.agreement is None else f", heads agree {outcome.agreement:.0%}"
     people = "" if outcome.people == 1 else f", {outcome.people} people"
-    return f"{outcome.file}: {outcome.emotion} (face seen {outcome.coverage:.0%}{agreement}{people}, {took}){note}"
+    words = outcome.extras.get("baseline")
+    seen = f"face seen {outcome.coverage:.0%}{agreement}{people}{f', baseline of {words}' if words else ''}"
+    return f"{outcome.file}: {outcome.emotion} ({seen}, {took}){note}"
 
 
 def _tell_outcomes(outcomes: "list[Outcome]", passed_over: list[Path], *, what: str, kept: str) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from .cli_terminal import HELP, PATH, Command, progress_bars, recognizer_options
-from .errors import printable
-from .inputs import find_inputs
+from .errors import UsageError, printable
+from .inputs import NONE, PERSON, RUN, Options, find_inputs
 
 if TYPE_CHECKING:
     from .viewing import Made
@@ -140,6 +140,13 @@ _LIVE_OPTIONS = (
         show_default=True,
         help="Judge the last 2 s of each person, or each face by itself.",
     ),
+    click.option(
+        "--baseline",
+        metavar="none|person|FILE",
+        default=NONE,
+        show_default=True,
+        help="Take off what each person has read as so far, or a recording of the person at rest.",
+    ),
     click.option("--record", type=PATH, help="Record the annotated picture as .mp4; r stops it and starts the next."),
     click.option("--csv", type=PATH, help="Write a row for each person five times a second."),
     click.option(
@@ -175,6 +182,7 @@ def _live(
     camera: int | None,
     source: str | None,
     mode: str,
+    baseline: str,
     record: Path | None,
     csv: Path | None,
     show_window: bool,
@@ -186,6 +194,9 @@ def _live(
     from .recognizer import EmotionRecognizer
     from .window import check_display
 
+    if baseline == RUN:
+        raise UsageError(f"A live session is no run of recordings: give --baseline {PERSON}, or a recording.")
+    rest = Options(baseline=baseline).baseline  # checked before the networks take their time to load
     if show_window:
         check_display()  # before the networks take their time to load
 
@@ -194,11 +205,19 @@ def _live(
             click.echo("Making the int8 network, once; this takes up to a minute.")
 
     recognizer = EmotionRecognizer(**recognizer_settings, on_prepare=tell_waiting)
+    taken = recognizer.read_rest(rest) if isinstance(rest, Path) else None if rest == NONE else rest
     number = 0 if camera is None and source is None else camera
     with open_source(camera=number, source=source) as opened:  # last, or its frames would wait for the networks
         click.echo(recognizer.description)
         summary = run_live(
-            recognizer, opened, mode=mode, record=record, csv=csv, show_window=show_window, mirror=mirror
+            recognizer,
+            opened,
+            mode=mode,
+            baseline=taken,
+            record=record,
+            csv=csv,
+            show_window=show_window,
+            mirror=mirror,
         )
     click.echo(f"{summary.frames} frames in {summary.seconds:.1f} s, {summary.samples} of them looked at for faces.")
     for path in (*summary.recordings, *([csv] if csv else [])):

@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from .baseline import Baseline
 from .camera import Source
 from .drawing import CORNERS, draw_note, draw_people
 from .recognizer import EmotionRecognizer
@@ -87,6 +88,7 @@ def run_live(
     source: Source,
     *,
     mode: str = "temporal",
+    baseline: Baseline | str | None = None,
     record: str | Path | None = None,
     csv: str | Path | None = None,
     show_window: bool = True,
@@ -95,17 +97,17 @@ def run_live(
     """Show, record and write down what the faces in a source express, until it ends or someone ends it.
 
     In the window, q quits, r starts and stops recording, m mirrors; Ctrl-C and SIGTERM quit as well. Whatever ends the
-    session, an error included, keeps what was recorded and written until then.
+    session, an error included, keeps what was recorded and written until then. `baseline` is that of a `Stream`.
 
     Raises:
         UsageError: there is no display for the window, no such mode, or `record` is no mp4.
         VideoError: the source broke off, or the recording cannot be written.
         ReportError: the CSV cannot be written.
     """
-    stream = recognizer.open_stream(mode=mode)
+    stream = recognizer.open_stream(mode=mode, baseline=baseline)
     with ExitStack() as stack:
         window = stack.enter_context(Window(TITLE)) if show_window else None
-        log = stack.enter_context(MomentLog(Path(csv))) if csv else None
+        log = stack.enter_context(MomentLog(Path(csv), has_raw=baseline is not None)) if csv else None
         recorder = stack.enter_context(Recorder(Path(record) if record else None))
         session = _Session(source, stream, window=window, recorder=recorder, log=log, is_mirrored=mirror)
         stack.enter_context(_ended_by_signals(session.end))
@@ -225,6 +227,8 @@ class _Session:
     def _describe(self, frame: Frame, moments: Sequence[Moment]) -> str:
         parts = ["recording"] if self._recorder.is_on else []
         parts.append(f"{self._rate.count(time.monotonic()):.1f} frames/s")
+        if self._stream.baseline is not None:
+            parts.append("baseline")
         if moments:
             age = frame.time - max(moment.time for moment in moments)
             parts.append(f"emotion {max(age, 0.0):.2f} s old")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .errors import ReportError
-from .report_folder import reserve
+from .report_folder import BASELINE, reserve
 from .summary import columns, place, replace_table, summary_path
 
 _SHARD = re.compile(r"summary\.(\d+)-of-(\d+)\.csv")
@@ -48,6 +48,11 @@ def _find_shards(folders: Sequence[Path]) -> list[Path]:
                     raise ReportError(f"{found[index]} and {path} are the same shard: give the folders of one run.")
                 found[index] = path
     where = ", ".join(map(str, folders))
+    if not found and any((folder / BASELINE).is_dir() for folder in folders):
+        raise ReportError(
+            f"The shares in {where} left readings for a baseline, and no summaries. Run the same analyze command "
+            "without --shard: it writes the reports and summary.csv, and reads no video again."
+        )
     if not found:
         raise ReportError(
             f"Expected the summaries of shards, such as summary.1-of-4.csv, in {where}, but there is none. Analyse "

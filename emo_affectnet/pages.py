@@ -33,6 +33,7 @@ from .emotions import EMOTION_COLOURS, EMOTION_NAMES, Emotion
 from .errors import ReportError
 from .files import whole_file
 from .plots import choose_ink, find_runs, frame_edges
+from .reports import uses_baseline
 from .video import Frame, VideoInfo, probe, read_frames
 
 Doubles = npt.NDArray[np.float64]
@@ -231,6 +232,7 @@ def _describe(info: VideoInfo, people: Sequence[pd.DataFrame], edges: Doubles) -
         "frame_count": len(edges) - 1,
         "end": float(edges[-1]),
         "persons": persons,
+        "has_baseline": uses_baseline(people[0]),
         "ticks": _choose_ticks(float(edges[-1])),
         "data": {
             "end": float(edges[-1]),

@@ -15,7 +15,7 @@ import pandas as pd
 from .emotions import EMOTION_COLOURS, EMOTION_NAMES
 from .errors import ReportError, UsageError
 from .files import whole_file
-from .reports import read_csv
+from .reports import read_csv, uses_baseline
 from .video import probe, read_frames
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ def _draw_curves(axes: "Axes", table: pd.DataFrame, edges: Times) -> None:
     for name, colour in zip(EMOTION_NAMES, EMOTION_COLOURS, strict=True):
         _plot_curve(axes, table[name].to_numpy(), edges, color=colour, linewidth=2.2 if name != "Neutral" else 1.6)
         axes.plot([], [], color=colour, linewidth=2.2, label=name)
-    axes.set(xlim=(edges[0], edges[-1]), ylim=(-0.01, 1.01), ylabel="probability")
+    words = "probability, baseline taken off" if uses_baseline(table) else "probability"
+    axes.set(xlim=(edges[0], edges[-1]), ylim=(-0.01, 1.01), ylabel=words)
     axes.tick_params(labelbottom=False)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

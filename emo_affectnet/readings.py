@@ -56,7 +56,16 @@ def write_reading(reading: Reading, info: VideoInfo, path: Path, *, width: int) 
         with whole_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
             for name, array in arrays.items():
                 write_array(archive, name, array)
-            write_document(archive, {"format": FORMAT, "file": info.path.name, **facts, "start": str(info.start)})
+            write_document(
+                archive,
+                {
+                    "format": FORMAT,
+                    "file": info.path.name,
+                    **facts,
+                    "start": str(info.start),
+                    "too_small": reading.too_small,
+                },
+            )
 
 
 def read_reading(path: Path) -> tuple[Reading, VideoInfo]:
@@ -70,7 +79,7 @@ def read_reading(path: Path) -> tuple[Reading, VideoInfo]:
         arrays = {name: read_array(archive, name) for name in ("times", "samples", "people", *_PEOPLE)}
         info = _read_facts(document)
         tracks = tuple(_take_track(arrays, int(person)) for person in np.unique(arrays["people"]))
-        return Reading(arrays["times"], arrays["samples"], tracks), info
+        return Reading(arrays["times"], arrays["samples"], tracks, int(document["too_small"])), info
 
 
 _PEOPLE = ("indices", "seconds", "boxes", "scores", "features")

@@ -152,22 +152,31 @@ class EmotionRecognizer:
         """The columns that reports have beyond those of every report."""
         return (*self.engine.extra_columns, *((ENGAGEMENT,) if self._engagement else ()))
 
-    def predict(self, video: str | Path, *, on_progress: Progress | None = None) -> Timeline:
+    def predict(
+        self, video: str | Path, *, baseline: Baseline | None = None, on_progress: Progress | None = None
+    ) -> Timeline:
         """Return the timeline of the primary person: the one with the largest face over the longest time.
+
+        `baseline` is taken off this person; `read_rest` returns one.
 
         Raises:
             VideoError: the file cannot be read as a video.
         """
-        return self.predict_all(video, on_progress=on_progress)[0]
+        return self.predict_all(video, baseline=baseline, on_progress=on_progress)[0]
 
-    def predict_all(self, video: str | Path, *, on_progress: Progress | None = None) -> list[Timeline]:
+    def predict_all(
+        self, video: str | Path, *, baseline: Baseline | None = None, on_progress: Progress | None = None
+    ) -> list[Timeline]:
         """Return one timeline per person, the primary first; a video without a face gives one with coverage 0.
+
+        `baseline` is taken off the primary person.
 
         Raises:
             VideoError: the file cannot be read as a video.
         """
         info = probe(video)
-        return self.interpret(self.read(info, on_progress=on_progress), info)
+        baselines = None if baseline is None else {1: baseline}
+        return self.interpret(self.read(info, on_progress=on_progress), info, baselines=baselines)
 
     def read(
         self, video: str | Path | VideoInfo, *, view: View | None = None, on_progress: Progress | None = None
@@ -247,18 +256,21 @@ class EmotionRecognizer:
         rows = iter(self.engine.classify_faces(self.engine.embed(np.stack(list(crops.values()))))) if crops else None
         return [next(rows) if rows and index in crops else None for index in range(len(images))]
 
-    def open_stream(self, *, mode: str = "temporal") -> Stream:
-        """Return a stream that takes frames as they come, from a camera for instance.
+    def open_stream(self, *, mode: str = "temporal", baseline: Baseline | str | None = None) -> Stream:
+        """Return a stream that takes frames as they come, from a camera for instance; `baseline` as in `Stream`.
 
         Raises:
             UnknownName: there is no such mode.
+            UsageError: there is no such baseline.
             WrongArchitecture: "static" needs the backbone's own last layer, and this backbone has none.
         """
-        return Stream(self, mode=mode)
+        return Stream(self, mode=mode, baseline=baseline)
 
-    def stream(self, frames: Iterable[Frame], *, mode: str = "temporal") -> Iterator[list[Moment]]:
+    def stream(
+        self, frames: Iterable[Frame], *, mode: str = "temporal", baseline: Baseline | str | None = None
+    ) -> Iterator[list[Moment]]:
         """Yield the moments of every frame that is looked at, one for each person in it, as the frames come."""
-        stream = self.open_stream(mode=mode)
+        stream = self.open_stream(mode=mode, baseline=baseline)
         for frame in frames:
             yield from map(stream.look, stream.select(frame))
 

@@ -1,7 +1,8 @@
 """What a live session leaves behind: the pictures as videos, the moments as a CSV; kept whatever ends the session.
 
 The CSV has the columns of a report, see `reports`, but a row only for each frame that was looked at and person seen in
-it; `track` counts people as they appear, and a frame without anybody has one row, with `observed` 0.
+it; `track` counts people as they appear, and a frame without anybody has one row, with `observed` 0. With a baseline
+the raw probabilities follow, as in a report.
 """
 
 import csv
@@ -15,7 +16,7 @@ from types import TracebackType
 import numpy as np
 
 from .errors import ReportError, UsageError, VideoError
-from .reports import COLUMNS
+from .reports import COLUMNS, RAW_COLUMNS
 from .timeline import Moment
 from .video import Frame, Image
 from .video_writer import VideoWriter
@@ -108,19 +109,22 @@ def _prepare(path: Path) -> None:
 class MomentLog:
     """Writes moments as CSV, row by row, so that a crash keeps what came before; a context manager.
 
+    `has_raw` adds the columns of the probabilities before a baseline, which the moments then have.
+
     Raises:
         ReportError: the file cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, has_raw: bool = False) -> None:
         self._path = path
+        self._columns = (*COLUMNS, *RAW_COLUMNS) if has_raw else COLUMNS
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(path, "w", newline="", encoding="utf-8")  # noqa: SIM115 # closed by __exit__
         except OSError as error:
             raise self._describe(error) from error
         self._rows = csv.writer(self._file, lineterminator="\n")
-        self._write([COLUMNS])
+        self._write([self._columns])
 
     def write(self, frame: Frame, moments: Sequence[Moment]) -> None:
         """Add what was seen in a frame that was looked at.
@@ -128,7 +132,11 @@ class MomentLog:
         Raises:
             ReportError: the file cannot be written.
         """
-        self._write([_row(moment) for moment in moments] or [_empty_row(frame)])
+        self._write([_row(moment) for moment in moments] or [self._empty_row(frame)])
+
+    def _empty_row(self, frame: Frame) -> list[object]:
+        known = {"frame": f"{frame.index + 1:06d}", "time": round(frame.time, 6), "observed": 0}
+        return [known.get(name) for name in self._columns]
 
     def _write(self, rows: Sequence[Sequence[object]]) -> None:
         try:
@@ -165,9 +173,5 @@ def _row(moment: Moment) -> list[object]:
         *(round(edge) for edge in moment.box),
         None if moment.score is None else round(moment.score, 4),
         moment.track_id,
+        *([] if moment.raw_probabilities is None else map(str, moment.raw_probabilities.astype(np.float32))),
     ]
-
-
-def _empty_row(frame: Frame) -> list[object]:
-    known = {"frame": f"{frame.index + 1:06d}", "time": round(frame.time, 6), "observed": 0}
-    return [known.get(name) for name in COLUMNS]

@@ -276,6 +276,7 @@ class Moment:
     score: float | None  # the detector's confidence, 0-1; None if it gives none
     probabilities: Floats  # (7,)
     agreement: float | None = None  # share of the heads whose top emotion is this one; None with a single head
+    raw_probabilities: Floats | None = None  # (7,) without any baseline; None where none is used
 
     @property
     def emotion(self) -> Emotion:

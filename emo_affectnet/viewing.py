@@ -22,7 +22,7 @@ from .pages import IndexEntry, make_thumbnail, write_index, write_page
 from .plots import plot_report
 from .recognizer import EmotionRecognizer
 from .report_folder import reserve
-from .reports import BOX_COLUMNS, read_people, report_path, to_table
+from .reports import BOX_COLUMNS, read_people, report_path, to_table, uses_baseline
 from .summary import NO_FACE
 from .video import probe
 
@@ -134,7 +134,7 @@ def _enter(source: Input, people: People, page: Path) -> IndexEntry:
         coverage=len(seen) / len(people[0]),
         people=len(people) if len(seen) else 0,
         duration=probe(source.path).duration,
-        message=None if len(seen) else NO_FACE,
+        message=_find_message(people[0]) if len(seen) else NO_FACE,
         thumbnail=make_thumbnail(source.path, people[0]),
     )
     if seen.empty:
@@ -147,6 +147,10 @@ def _enter(source: Input, people: People, page: Path) -> IndexEntry:
         peak=find_peak(probabilities, people[0]["time"].to_numpy(np.float64)),
         agreement=None if pd.isna(agreement) else float(agreement),
     )
+
+
+def _find_message(table: pd.DataFrame) -> str | None:
+    return "A baseline was taken off." if uses_baseline(table) else None
 
 
 def _make_each(paths: Sequence[Path], make: Callable[[Input], Path], on_made: Callable[[Made], None]) -> list[Made]:

@@ -11,6 +11,7 @@ from emo_affectnet.baseline import (
     SHRINKAGE,
     Baseline,
     Rest,
+    RunningRest,
     find_feature_shift,
     find_person_baseline,
     find_run_baseline,
@@ -153,3 +154,23 @@ def test_what_is_taken_off_has_another_hash_as_soon_as_it_differs() -> None:
 def test_what_gives_no_baseline_is_refused(attempt: object, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         attempt()  # type: ignore[operator] # each row is a call without parameters
+
+
+def test_little_of_a_person_moves_little_and_a_minute_half_of_the_way() -> None:
+    running, reference = RunningRest(), np.full(512, 3.0)
+    dull = np.ones(512, np.float32)
+    first = running.see(dull, time=0.0, reference=reference, longest=1.0)
+    np.testing.assert_array_equal(first, np.zeros(512))
+    for second in range(1, 61):
+        shift = running.see(dull, time=float(second), reference=reference, longest=1.0)
+        baseline = running.settle(NEUTRAL_FACE, reference=reference)
+    np.testing.assert_allclose(shift, np.full(512, 1.0))  # half of the way from 1 to 3
+    assert baseline.seconds == 60.0
+    np.testing.assert_array_equal(baseline.feature_shift, shift)
+
+
+def test_time_away_does_not_count_as_seen() -> None:
+    running = RunningRest()
+    for time in (0.0, 0.5, 100.0, 100.5):
+        running.see(np.ones(512, np.float32), time=time, reference=None, longest=1.0)
+    assert running.settle(NEUTRAL_FACE, reference=None).seconds == 1.0

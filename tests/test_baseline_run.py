@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner, Result
 from conftest import ROOT, FakeDetector, FakeEngine, MakeVideo, contents, crew_of, files_in
 
 from emo_affectnet import baseline_run
 from emo_affectnet.analysis import open_here
+from emo_affectnet.app_fragments import describe_outcome
+from emo_affectnet.app_sessions import analyze_video
 from emo_affectnet.baseline import find_feature_shift, find_person_baseline, find_run_baseline, pool_rests
 from emo_affectnet.batch import analyze
 from emo_affectnet.carrier import open_carrier
+from emo_affectnet.cli import main
 from emo_affectnet.emotions import EMOTION_NAMES
 from emo_affectnet.errors import UsageError
 from emo_affectnet.faces import Face
@@ -28,7 +32,7 @@ from emo_affectnet.places import to_place
 from emo_affectnet.recognizer import EmotionRecognizer
 from emo_affectnet.reports import RAW_COLUMNS, read_csv
 from emo_affectnet.summary import Outcome
-from emo_affectnet.video import probe
+from emo_affectnet.video import probe, read_frames
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 REFERENCE = np.full(512, 100.0)  # brightness of the faces that this backbone was trained on
 LEVELS = {"ada/1.mp4": 40, "ada/2.mp4": 60, "ada/3.mp4": 50, "bob/1.mp4": 180, "bob/2.mp4": 200}  # two people
 NAMES = list(EMOTION_NAMES)
+STRIDE = 7  # calls to the system from one that is cut off to the next; 1 takes minutes
 
 
 class BrightAnger(FakeEngine):
@@ -413,6 +418,81 @@ def test_far_videos_and_a_far_report_folder_give_the_same_files(
     assert counting.read == []
 
 
+# What people see
+
+
+def test_a_report_with_a_baseline_says_so_wherever_it_is_shown(
+    recognizer: EmotionRecognizer, tmp_path: Path, make_video: MakeVideo
+) -> None:
+    video, rest = (make_video(f"{name}.mp4", frames=10, size=(320, 240), level=90) for name in ("clip", "rest"))
+    results = {}
+    for name, given in (("plain", None), ("baseline", rest)):
+        (tmp_path / name).mkdir()
+        results[name] = analyze_video(video, recognizer, tmp_path / name, rest=given, settings={})
+    assert {name: "baseline taken off" in each.page.read_text() for name, each in results.items()} == {
+        "plain": False,
+        "baseline": True,
+    }
+    words = "baseline taken off: the person at rest: 1 recording, 0.4 s"
+    assert [words in describe_outcome(each.outcome) for each in results.values()] == [False, True]
+    plain, marked = (next(read_frames(each.annotated)).image[200:] for each in results.values())
+    assert np.abs(marked.astype(int) - plain.astype(int)).max() > 100  # white words at the lower edge
+
+
+@pytest.fixture
+def command(
+    recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch, videos: Path, save: Path
+) -> Callable[..., Result]:
+    """Call the command line on the videos."""
+    monkeypatch.setattr("emo_affectnet.analysis.EmotionRecognizer", lambda **settings: recognizer)
+
+    def call(words: str) -> Result:
+        return CliRunner().invoke(main, ["analyze", str(videos), "--save", str(save), *words.split()])
+
+    return call
+
+
+def test_the_command_says_what_was_taken_off_and_what_it_keeps(command: Callable[..., Result], save: Path) -> None:
+    told = command("--baseline person --people folder").output
+    assert "ada/1.mp4: " in told
+    assert "baseline of the person: 3 recordings, 2.9 s" in told
+    assert f"The readings of the faces stay in {save}/.baseline for the next run; remove it to remove them." in told
+
+
+def test_the_command_says_what_comes_after_the_shares(command: Callable[..., Result], save: Path) -> None:
+    first = command("--baseline run --shard 1/2")
+    assert "run the same command without --shard: it writes the reports." in first.output
+    assert command("--baseline run --shard 2/2").exit_code == 0
+    assert "5 of 5 were finished before" in command("--baseline run").output
+    assert len(rows(save)) == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--baseline person --people nobody.csv", "Error: nobody.csv should be a table of people"),
+        ("--people folder", "Error: --people belongs to --baseline person"),
+        ("--baseline rest.mp4", "Error: There is no recording rest.mp4."),
+    ],
+)
+def test_what_cannot_be_meant_is_one_sentence(command: Callable[..., Result], words: str, sentence: str) -> None:
+    result = command(words)
+    assert result.exit_code in (1, 2)
+    (line,) = result.output.splitlines()
+    assert line.startswith(sentence)
+
+
+def test_a_live_session_takes_a_recording_at_rest_and_no_run(
+    recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch, videos: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("emo_affectnet.recognizer.EmotionRecognizer", lambda **settings: recognizer)
+    words = ["live", "--no-window", "--source", f"{videos}/bob/1.mp4", "--csv", f"{tmp_path}/live.csv", "--baseline"]
+    refused = CliRunner().invoke(main, [*words, "run"])
+    assert (refused.exit_code, len(refused.output.splitlines())) == (2, 1)
+    assert CliRunner().invoke(main, [*words, f"{videos}/bob/2.mp4"]).exit_code == 0
+    assert list(read_csv(tmp_path / "live.csv").columns[-7:]) == list(RAW_COLUMNS)
+
+
 CUT = """
 import os, sys
 from pathlib import Path
@@ -458,25 +538,23 @@ while dies_at(step):
         print(step, hash(tuple(files.items())), *files)
     for path in sorted(save.rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
-    step += 1
+    step += {stride}
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_cut_off_at_each_single_call_to_the_system_the_next_run_makes_it_whole(
-    tmp_path: Path, make_video: MakeVideo
-) -> None:
+def test_cut_off_at_a_call_to_the_system_the_next_run_makes_it_whole(tmp_path: Path, make_video: MakeVideo) -> None:
     for number, level in ((1, 40), (2, 60)):
         make_video(f"videos/{number}.mp4", frames=3, level=level)
     (tmp_path / "videos" / "bad.mp4").write_text("no video")
-    script = CUT.format(tests=str(ROOT / "tests"))
+    script = CUT.format(tests=str(ROOT / "tests"), stride=STRIDE)
     done = subprocess.run(
         [sys.executable, "-c", script, tmp_path / "videos", tmp_path / "report"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert [line[0] for line in lines] == [str(step) for step in range(1, len(lines) + 1)]
-    assert len(lines) > 100  # steps that were cut off
+    assert [int(line[0]) for line in lines] == list(range(1, STRIDE * len(lines), STRIDE))
+    assert len(lines) > 20  # steps that were cut off
     assert {tuple(line[1:]) for line in lines} == {tuple(lines[0][1:])}  # the same bytes in the same files
     readings = [f".baseline/readings/{number}" for number in (1, 2)]
     assert lines[0][2:] == sorted(

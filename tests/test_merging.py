@@ -95,3 +95,9 @@ def test_the_same_shard_in_two_folders_is_refused(tmp_path: Path) -> None:
         write(tmp_path / folder, Shard(1, 1), "a.mp4")
     with pytest.raises(ReportError, match="are the same shard: give the folders of one run"):
         merge([tmp_path / "one", tmp_path / "two"], save=tmp_path / "joined")
+
+
+def test_shares_of_a_run_with_a_baseline_are_joined_by_the_run_itself(tmp_path: Path) -> None:
+    (tmp_path / ".baseline").mkdir()
+    with pytest.raises(ReportError, match="Run the same analyze command without --shard"):
+        merge([tmp_path], save=tmp_path)

@@ -11,7 +11,7 @@ import pytest
 from emo_affectnet.emotions import EMOTION_NAMES
 from emo_affectnet.errors import ReportError, UsageError, VideoError
 from emo_affectnet.recording import MomentLog, Recorder
-from emo_affectnet.reports import COLUMNS, read_csv
+from emo_affectnet.reports import COLUMNS, RAW_COLUMNS, read_csv
 from emo_affectnet.timeline import Moment
 from emo_affectnet.video import Frame, probe, read_frames
 
@@ -144,6 +144,17 @@ def test_a_frame_without_anybody_has_one_row_of_unknowns(log: Callable[..., pd.D
     known = table.loc[0].dropna().to_dict()
     assert known == {"frame": 51, "time": 2.0, "observed": 0}
     assert table[list(EMOTION_NAMES)].isna().all(axis=None)
+
+
+def test_with_a_baseline_the_raw_values_follow_as_in_a_report(tmp_path: Path) -> None:
+    raw = np.array([0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1], np.float32)
+    with MomentLog(tmp_path / "live.csv", has_raw=True) as log:
+        log.write(Frame(11, 0.44, IMAGE), [moment(raw_probabilities=raw)])
+        log.write(Frame(12, 0.48, IMAGE), [])
+    table = read_csv(tmp_path / "live.csv")
+    assert tuple(table.columns) == (*COLUMNS, *RAW_COLUMNS)
+    assert table.loc[0, ["Neutral", "raw_Neutral"]].tolist() == [0.1, 0.4]
+    assert table.loc[1, list(RAW_COLUMNS)].isna().all()
 
 
 def test_rows_are_there_before_the_end(tmp_path: Path) -> None:

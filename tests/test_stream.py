@@ -1,7 +1,7 @@
 """Frames one by one: the same windows give what the offline road gives, and a person is one ring of ten samples."""
 
 from collections.abc import Callable
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from emo_affectnet import EmotionRecognizer, store
 from emo_affectnet import recognizer as module
+from emo_affectnet.baseline import Baseline
 from emo_affectnet.emotions import Emotion
 from emo_affectnet.engines import TorchEngine, normalize_crops
-from emo_affectnet.errors import UnknownName, WrongArchitecture
+from emo_affectnet.errors import UnknownName, UsageError, WrongArchitecture
 from emo_affectnet.faces import Face
 from emo_affectnet.networks import load_classifier
 from emo_affectnet.recognizer import Reading
@@ -210,6 +211,47 @@ def test_people_who_left_are_forgotten(fakes: EmotionRecognizer) -> None:
     for index in range(9):
         stream.update(grey(index, level=0 if index == 0 else 200))
     assert list(stream._rings) == [2]
+
+
+@pytest.mark.parametrize("mode", ["temporal", "static"])
+def test_a_baseline_comes_off_everyone_and_the_raw_values_stay_beside(fakes: EmotionRecognizer, mode: str) -> None:
+    baseline = Baseline("rest", None, np.log([0.1, 0.4, 0.1, 0.1, 0.1, 0.1, 0.1]), recordings=1, seconds=9.0)
+    (plain,) = fakes.open_stream(mode=mode).look(grey(0))
+    (moment,) = fakes.open_stream(mode=mode, baseline=baseline).look(grey(0))
+    assert plain.raw_probabilities is None
+    assert moment.raw_probabilities is not None
+    np.testing.assert_array_equal(moment.raw_probabilities, plain.probabilities)
+    by_head = fakes.engine.classify_faces(np.zeros((1, 512)))[None]
+    if mode == "temporal":
+        by_head = fakes.engine.classify(np.zeros((1, 10, 512)))
+    np.testing.assert_allclose(moment.probabilities, baseline.adjust(by_head)[:, 0].mean(axis=0), rtol=1e-6)
+
+
+def test_a_baseline_that_moves_features_moves_those_that_the_heads_see(
+    fakes: EmotionRecognizer, windows: list[np.ndarray]
+) -> None:
+    baseline = Baseline("rest", np.full(512, 50), np.zeros(7), recordings=1, seconds=9.0)
+    fakes.open_stream(baseline=baseline).look(grey(7))
+    assert [each[0, 0] for each in windows[1:]] == [7, 57]  # as they are, and moved
+
+
+def test_what_a_person_has_read_as_so_far_comes_off_the_more_the_longer_they_are_seen(
+    fakes: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fakes, "reference", None)
+    script(fakes, *[[LEFT]] * 300, [LEFT, RIGHT])
+    moments = [moments for moments in fakes.stream(map(grey, range(301)), baseline="person")]
+    happiness = [float(found[0].probabilities[1]) for found in moments]
+    np.testing.assert_allclose(moments[0][0].probabilities, moments[0][0].raw_probabilities, atol=1e-6)
+    assert all(later < earlier for earlier, later in pairwise(happiness))
+    person = {moment.track_id: float(moment.probabilities[1]) for moment in moments[300]}
+    assert person[1] < person[2]  # who has just come has no baseline yet
+    assert happiness[0] == pytest.approx(person[2], abs=1e-6)
+
+
+def test_a_baseline_that_a_stream_cannot_know_is_refused(fakes: EmotionRecognizer) -> None:
+    with pytest.raises(UsageError, match="or 'person', but 'run' was given"):
+        fakes.open_stream(baseline="run")
 
 
 def test_an_unknown_mode_is_answered_with_the_valid_ones(fakes: EmotionRecognizer) -> None:

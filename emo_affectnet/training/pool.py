@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import CorpusError
 from ..detection import DETECTORS
+from ..errors import CorpusError
 from ..weights import Preprocessing
 from .corpora import FaceImages, LabelledImage, Scan, load_faces, refuse_judging
 from .corpora.pictures import check_split
