@@ -148,7 +148,8 @@ def _show(figure: Figure) -> str:
 
 
 def _with_interval(value: float | None, interval: Interval) -> str:
-    return f"{percent(value)} ({percent_range(interval.low, interval.high)})"
+    bounds = percent_range(interval.low, interval.high)
+    return f"{percent(value)} ({bounds})" if bounds else percent(value)
 
 
 def _show_lead(lead: Difference) -> str:
