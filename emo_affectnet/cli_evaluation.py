@@ -165,10 +165,11 @@ def _tell_real(found: "RealEvaluation") -> None:
     from .training import real_tables
 
     print_table(real_tables.describe(found), real_tables.score_rows(found))
+    print_table("Lead of the heads over averaged faces, in points of UAR", real_tables.lead_rows(found))
     print_table("UAR by how many other clips of the person are known", real_tables.curve_rows(found))
     print_table("UAR of the emotion of a clip and of its peak", real_tables.answer_rows(found))
     print_table("How well a value separates right answers from wrong ones", real_tables.trust_rows(found))
-    print_table("Right answers of seven, as it is, by value", real_tables.right_rows(found))
+    print_table("Clips, and the share of right answers of seven, as it is, by value", real_tables.right_rows(found))
     for remark in real_tables.remarks(found):
         click.echo(remark)
 

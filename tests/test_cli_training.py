@@ -247,6 +247,44 @@ def test_evaluate_clips_scores_a_folder_of_ones_own(tmp_path: Path) -> None:
     assert [row.split(",")[2] for row in rows] == ["truth", "Happiness", "Surprise"]
 
 
+def test_evaluate_real_prints_its_tables_and_leaves_them_with_pictures(tmp_path: Path) -> None:
+    video = Path(__file__).parents[1] / "video" / "expressions.mp4"
+    rows = (
+        ("happiness", "Ann", 0, 2.4),
+        ("surprise", "Ann", 3.2, 5.4),
+        ("sadness", "Bob", 6.6, 9),
+        ("anger", "Bob", 10, 12),
+    )
+    lines = [f"{video},{emotion},{speaker},{start},{end},80" for emotion, speaker, start, end in rows]
+    (tmp_path / "clips.csv").write_text("\n".join(["path,emotion,speaker,start,end,hit_rate", *lines]) + "\n")
+    options = ("--save", tmp_path / "results", "--cache", tmp_path / "cache", "--jobs", 1)
+    result = invoke(main, "evaluate", "real", tmp_path, *options)
+    assert result.exit_code == 0, result.output
+    assert "4 clips of 2 people, a face found in 4 (100.0%)" in result.output
+    for system in ("human raters", "heads", "averaged faces", "majority class"):
+        assert system in result.output
+    names = sorted(path.name for path in (tmp_path / "results").iterdir())
+    assert names == ["clips.csv", "curve.png", "figures.csv", "table.md", "trust.png"]
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "told"),
+    [
+        pytest.param((), (), "Expected clips.csv or labels.csv in", id="no table"),
+        pytest.param(("labels.csv",), ("--heads", "."), "Expected one of the heads Aff-Wild2.pt", id="no head"),
+    ],
+)
+def test_evaluate_real_says_what_is_missing(
+    files: tuple[str, ...], options: tuple[str, ...], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in files:
+        (tmp_path / name).write_text("path,emotion,speaker\n")
+    result = invoke(main, "evaluate", "real", ".", *options)
+    assert result.exit_code == 1
+    assert told in result.stderr
+
+
 def test_evaluate_affectnet_counts_what_is_missing(tmp_path: Path) -> None:
     from corpus_trees import make_affectnet_csv
 

@@ -20,12 +20,14 @@ from emo_affectnet.training.real_tables import (
     curve_lines,
     curve_rows,
     describe,
+    lead_rows,
     remarks,
     right_rows,
     score_rows,
     trust_rows,
     write_real,
 )
+from emo_affectnet.weights import write_record
 
 SPEAKERS, HIT_RATE = 12, {Emotion.Fear: 40.0, Emotion.Anger: 80.0}
 
@@ -70,6 +72,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
         torch.manual_seed(seed)
         heads.append(folder / f"{name}.pt")
         export_head(LSTMHead().eval(), heads[-1])
+        write_record(heads[-1], name=name, kind="head", license="none", trained_on=())
     return folder / "backbone.pt", heads
 
 
@@ -128,15 +131,17 @@ def test_tables_say_the_same_as_the_figures(found: RealEvaluation, tmp_path: Pat
     assert rows["human raters", "6"][2] == "60.0 (60.0–60.0)"
     assert rows[PEER, "6"][2] == "100.0 (100.0–100.0)"
     assert rows["majority class", "7"][3:] == ("", "")
-    assert [row[0] for row in curve_rows(found)] == ["other clips", "none", "1", "2", "4", "8", "16", "all"]
+    assert curve_rows(found)[0][2:] == ("none", "1", "2", "4", "8", "16", "all")
+    assert [row[:2] for row in curve_rows(found)[1:3]] == [(ENSEMBLE, "7"), (ENSEMBLE, "6")]
+    assert [row[0] for row in lead_rows(found)] == ["answers", "7", "6"]
     lines = curve_lines(found)
     assert lines[f"{ENSEMBLE}, 7 answers"][0] == ("none", uar(found, ENSEMBLE, RUN, 7))
     assert lines[f"{ENSEMBLE}, 7 answers"][-1] == ("all", uar(found, ENSEMBLE, PERSON, 7))
-    assert len(answer_rows(found)) == 4
+    assert [row[0] for row in answer_rows(found)] == ["answer", "emotion of 7", "emotion of 6", "peak", "peak minus 6"]
     assert len(trust_rows(found)) == 7  # three measures, seven and six answers
     counted = [int(row[1].split(",")[0]) for row in right_rows(found)[1:] if row[1]]
     assert sum(counted) == 47
-    assert "features are not" in remarks(found)[1]
+    assert "features are not" in remarks(found)[2]
     write_real(found, tmp_path, weights={"a.pt": "ab" * 32})
     text = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert "| human raters | 6 | 60.0 (60.0–60.0) |  |  |" in text

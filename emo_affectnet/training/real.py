@@ -26,14 +26,14 @@ from .results import SystemResult
 from .treatments import System, read_probabilities, take_off_person, take_off_run
 from .trust import Separation, separate
 
-ENSEMBLE, FACES, PEER = "heads, ensemble", "single faces averaged", "py-feat"  # systems
+ENSEMBLE, FACES, PEER = "heads", "averaged faces", "py-feat"  # systems
 RATERS = "human raters"
-AS_IS, RUN, PERSON = "as it is", "minus the run's mean", "minus the person's baseline"  # treatments
+AS_IS, RUN, PERSON = "as it is", "minus run's mean", "minus person's"  # treatments
 TREATMENTS = (AS_IS, RUN, PERSON)
 ANSWERS = (len(Emotion), len(Emotion) - 1)  # with Neutral, and without
 OTHERS = (1, 2, 4, 8, 16)  # clips of the same person in a baseline
 TABLES, PEER_TABLE = ("clips.csv", "labels.csv"), "py_feat.csv"
-AGREEMENT, TOP, MARGIN = "agreement of the heads", "mean top probability", "margin to the second"  # measures
+AGREEMENT, TOP, MARGIN = "agreement", "top probability", "margin"  # measures
 
 
 @dataclass(frozen=True, eq=False)

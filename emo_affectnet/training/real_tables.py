@@ -15,10 +15,13 @@ from .real import (
     ANSWERS,
     AS_IS,
     ENSEMBLE,
+    FACES,
+    MARGIN,
     OTHERS,
     PERSON,
     RATERS,
     RUN,
+    TOP,
     TREATMENTS,
     Figure,
     RealEvaluation,
@@ -48,20 +51,28 @@ def score_rows(found: RealEvaluation) -> Rows:
         for answers in ANSWERS:
             values = (cells.get((system, answers, treatment), "") for treatment in TREATMENTS)
             rows.append((system, str(answers), *values))
+    return rows
+
+
+def lead_rows(found: RealEvaluation) -> Rows:
+    """Return how far the heads are ahead of averaged faces, in points of UAR, the header first."""
+    rows: Rows = [("answers", *TREATMENTS)]
     for answers in ANSWERS:
-        leads = (_show_lead(found.leads[treatment, answers]) for treatment in TREATMENTS)
-        rows.append(("ensemble minus averaged", str(answers), *leads))
+        rows.append((str(answers), *(_show_lead(found.leads[treatment, answers]) for treatment in TREATMENTS)))
     return rows
 
 
 def curve_rows(found: RealEvaluation) -> Rows:
     """Return the UAR by how many other clips of the person are known, in %, the header first."""
-    names = list(dict.fromkeys(each.result.system for each in found.curve))
-    columns = [(name, answers) for name in names for answers in ANSWERS]
-    rows: Rows = [("other clips", *(f"{name}, {answers}" for name, answers in columns))]
-    for label, figures in _list_curve(found):
-        cells = {(each.result.system, each.result.answers): percent(each.result.scores.uar) for each in figures}
-        rows.append((label, *(cells[column] for column in columns)))
+    points = list(_list_curve(found))
+    rows: Rows = [("system", "answers", *(label for label, _ in points))]
+    for system in dict.fromkeys(each.result.system for each in found.curve):
+        for answers in ANSWERS:
+            same = (
+                next(each for each in figures if (each.result.system, each.result.answers) == (system, answers))
+                for _, figures in points
+            )
+            rows.append((system, str(answers), *(percent(each.result.scores.uar) for each in same)))
     return rows
 
 
@@ -86,12 +97,14 @@ def curve_lines(found: RealEvaluation) -> dict[str, list[tuple[str, float]]]:
 
 def answer_rows(found: RealEvaluation) -> Rows:
     """Return which answer agrees best with the labels, UAR in %: the emotion, of seven or of six, or the peak's."""
-    rows: Rows = [("", "emotion of seven", "emotion of six", "peak", "peak minus emotion of six")]
-    ensemble = {(each.treatment, each.result.answers): each for each in found.figures if each.result.system == ENSEMBLE}
-    for peak in found.peaks:
-        emotions = (_show(ensemble[peak.treatment, answers]) for answers in ANSWERS)
-        rows.append((peak.treatment, *emotions, _show(peak), _show_lead(found.peak_leads[peak.treatment])))
-    return rows
+    own = {(each.treatment, each.result.answers): each for each in found.figures if each.result.system == ENSEMBLE}
+    peaks = {each.treatment: each for each in found.peaks}
+    rows: Rows = [("answer", *TREATMENTS)]
+    for answers in ANSWERS:
+        rows.append((f"emotion of {answers}", *(_show(own[treatment, answers]) for treatment in TREATMENTS)))
+    rows.append(("peak", *(_show(peaks[treatment]) for treatment in TREATMENTS)))
+    leads = (_show_lead(found.peak_leads[treatment]) for treatment in TREATMENTS)
+    return [*rows, (f"peak minus {ANSWERS[1]}", *leads)]
 
 
 def trust_rows(found: RealEvaluation) -> Rows:
@@ -105,9 +118,12 @@ def trust_rows(found: RealEvaluation) -> Rows:
 
 
 def right_rows(found: RealEvaluation) -> Rows:
-    """Return the share of right answers of seven, as it is, by the value of each measure, the header first."""
+    """Return how many clips each measure gives each value, and how many of them are right, the header first.
+
+    The answers are those of seven, as it is.
+    """
     shown = list_shown(found)
-    rows: Rows = [("value, %", *(f"{each.separation.measure}: clips, right" for each in shown))]
+    rows: Rows = [("value, %", *(each.separation.measure for each in shown))]
     for place in range(BINS):
         counts = [each.separation.bins[place] for each in shown]
         if any(answers for answers, _ in counts):
@@ -129,11 +145,14 @@ def remarks(found: RealEvaluation) -> list[str]:
         else "the backbone's record has no mean feature, so that only probabilities are adjusted, and features are not"
     )
     return [
+        f"The heads are the mean over the given ones; {FACES} are the backbone's own last layer, averaged over time.",
         "UAR is the mean over the emotions of the share of their clips that are read right, in %; by chance it is "
         f"{100 / _count_emotions(found):.1f} with six answers. Clips without a face count as wrong. In brackets is the "
         f"95 % interval from {RESAMPLES} draws of whole speakers.",
         "With six answers, Neutral is left out. The run's mean is the mean of the clips' log probabilities. The "
         f"person's baseline is from their other clips only, shrunk by how many there are: {features}.",
+        f"Agreement is the share of the heads whose top emotion is the answer; {TOP} is the mean one, and {MARGIN} its "
+        "distance from the second.",
         "The AUC is the chance that a right answer has the higher value of a right and a wrong one; 50 says nothing. "
         "It is over the clips with a face.",
     ]
@@ -148,12 +167,13 @@ def _show(figure: Figure) -> str:
 
 
 def _with_interval(value: float | None, interval: Interval) -> str:
-    return f"{percent(value)} ({percent_range(interval.low, interval.high)})"
+    bounds = percent_range(interval.low, interval.high)
+    return f"{percent(value)} ({bounds})" if bounds else percent(value)
 
 
 def _show_lead(lead: Difference) -> str:
     low, high = lead.interval.low, lead.interval.high
-    bounds = "" if low is None or high is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
+    bounds = "" if low is None or high is None else f" ({100 * low:+.1f}, {100 * high:+.1f})"
     return f"{100 * lead.difference:+.1f}{bounds}"
 
 
@@ -166,11 +186,12 @@ def write_real(found: RealEvaluation, folder: Path, *, weights: dict[str, str]) 
     write_rows(_list_figures(found), folder / "figures.csv")
     write_clips(found.corpus.clips, found.readings, folder / "clips.csv")
     parts = {
-        "Scores": score_rows(found),
+        "UAR": score_rows(found),
+        "Lead of the heads over averaged faces": lead_rows(found),
         "How much of a person a baseline needs": curve_rows(found),
         "Emotion or peak": answer_rows(found),
         "Does it know when it is right": trust_rows(found),
-        "Right answers by value": right_rows(found),
+        "Clips, and the share of right answers, by value": right_rows(found),
     }
     lines = ["# Real people", "", f"{describe(found)}.", ""]
     for title, rows in parts.items():
@@ -198,7 +219,7 @@ def _list_figures(found: RealEvaluation) -> list[Sequence[object]]:
         about = ("UAR", each.treatment, result.system, result.answers, "" if each.others is None else each.others)
         rows.append((*about, result.scores.count, *_cells(result.scores.uar, result.interval)))
     for (treatment, answers), lead in found.leads.items():
-        about = ("lead", treatment, "ensemble minus averaged", answers, "")
+        about = ("lead", treatment, "heads minus averaged faces", answers, "")
         rows.append((*about, len(found.corpus.clips), *_cells(lead.difference, lead.interval)))
     for trust in found.trust:
         separation = trust.separation
