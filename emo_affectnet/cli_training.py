@@ -80,6 +80,8 @@ def _tell_scan(found: "Scan", seconds: float, unreadable: "list[Problem]") -> No
     click.echo(f"{len(found.clips) or len(found.images)} {unit}, {labelled} of them with one of the seven emotions")
     if found.clips:
         click.echo(f"{len(found.speakers)} speakers, {seconds:.0f} s in labelled clips")
+    if found.people:
+        click.echo(f"{len(found.people)} people or films named")
     for (label, emotion), count in sorted(found.counts.items(), key=str):
         click.echo(f"  {label:24} {count:7d}  {emotion.name if emotion is not None else 'left out'}")
     for emotion, count in sorted(found.frame_emotions.items()):
@@ -112,11 +114,14 @@ CACHE_OPTIONS = (
         help="Videos at once.",
     ),
 )
-STUDY_OPTIONS = (
+CORPUS_OPTIONS = (
     click.option(
-        "--corpus", "roots", multiple=True, metavar="NAME=FOLDER", help="A corpus of the study; give each of them."
+        "--corpus", "roots", multiple=True, metavar="NAME=FOLDER", help="A corpus and its folder; once for each corpus."
     ),
     click.option("--policy", "policies", multiple=True, metavar="CORPUS.NAME=CHOICE", help="How to read what is open."),
+)
+STUDY_OPTIONS = (
+    *CORPUS_OPTIONS,
     click.option("--simulate-from", "data", type=PATH, help="Folder of FER+ faces: SIMULATE the six corpora instead."),
     click.option(
         "--clips", type=click.IntRange(min=1), default=800, show_default=True, help="Clips of each simulated corpus."
@@ -129,36 +134,53 @@ def open_study(
     *, roots: Sequence[str], policies: Sequence[str], data: Path | None, clips: int, **reading: Any
 ) -> "Study":
     """Return the study of the given corpora, or of simulated ones."""
+    from .training.corpora import refuse_judging
     from .training.heads import make_study
     from .training.stills import simulate_study
 
     scans = scan_corpora(roots, policies, data=data)
+    refuse_judging(scan.corpus for scan in scans)  # before the hours in which videos are read
     if data is not None:
         return simulate_study(reading["backbone"], data, reading["cache"], clips=clips)
     return make_study(extract_corpora(scans, **reading))
 
 
 def scan_corpora(roots: Sequence[str], policies: Sequence[str], *, data: Path | None) -> "list[Scan]":
-    """Return the scans of the corpora given as NAME=FOLDER; none if they are to be simulated from `data`.
+    """Return the scans of the corpora of a study; none if they are to be simulated from `data`.
 
     Raises:
-        UsageError: neither or both are given, or a policy for a corpus that is not.
+        UsageError: neither or both are given, or as `scan_named`.
+        CorpusError: a folder is not laid out as its corpus.
+    """
+    if bool(roots) == (data is not None):
+        raise UsageError("Give the corpora of the study: --corpus NAME=FOLDER for each, or --simulate-from FOLDER.")
+    return scan_named(roots, policies)
+
+
+def scan_named(roots: Sequence[str], policies: Sequence[str]) -> "list[Scan]":
+    """Return the scans of the corpora given as NAME=FOLDER, read as policies given as CORPUS.NAME=CHOICE say.
+
+    Raises:
+        UsageError: a corpus is given twice, or a policy for a corpus that is not given.
         CorpusError: a folder is not laid out as its corpus.
     """
     from .training.corpora import scan
 
-    if bool(roots) == (data is not None):
-        raise UsageError("Give the corpora of the study: --corpus NAME=FOLDER for each, or --simulate-from FOLDER.")
+    named: dict[str, Path] = {}
+    for pair in roots:
+        name, root = _split_pair(pair, "NAME=FOLDER")
+        if name in named:
+            raise UsageError(f"{name} is given twice, in {named[name]} and in {root}: give one folder above both.")
+        named[name] = Path(root).expanduser()  # bash leaves the ~ of CREMA-D=~/data alone
     chosen: dict[str, dict[str, str]] = {}
     for policy in policies:
         name, choice = _split_pair(policy, "CORPUS.NAME=CHOICE")
         corpus, _, name = name.rpartition(".")
         chosen.setdefault(corpus, {})[name] = choice
-    named = dict(_split_pair(root, "NAME=FOLDER") for root in roots)
     strangers = [corpus for corpus in chosen if corpus not in named]
     if strangers:
         raise UsageError(f"There is a policy for {strangers[0] or 'no corpus'}, but no --corpus of that name.")
-    return [scan(name, Path(root), chosen.get(name)) for name, root in named.items()]
+    return [scan(name, root, chosen.get(name)) for name, root in named.items()]
 
 
 def extract_corpora(scans: "Sequence[Scan]", *, backbone: Path, cache: Path, jobs: int) -> "list[CorpusFeatures]":
@@ -194,12 +216,16 @@ def train() -> None:
 
 
 @train.command("backbone")
-@click.argument("root", type=PATH)
-@click.option("--corpus", default="FER+", show_default=True, help="What is in ROOT: a corpus of face images.")
-@click.option("--policy", "policies", multiple=True, metavar="NAME=CHOICE", help="How to read what is open.")
+@add_options(CORPUS_OPTIONS)
 @click.option("--save", type=PATH, default=Path("weights/mine"), show_default=True, help="Folder for the weights.")
 @click.option(
     "--start", type=PATH, help="Backbone to begin with, such as the published one.  [default: random weights]"
+)
+@click.option(
+    "--side",
+    type=click.IntRange(min=1),
+    metavar="PX",
+    help="Side of the faces in memory; 70,000 of 128 px take 3.5 GB.  [default: the network's input size]",
 )
 @click.option("--passes", type=click.IntRange(min=1), default=18, show_default=True, help="Passes over the faces.")
 @click.option("--learning-rate", type=float, default=1e-3, show_default=True, help="At the peak of its one cycle.")
@@ -207,8 +233,7 @@ def train() -> None:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
 @click.option("--time-limit", type=float, help="Minutes after which to stop; the same command goes on from there.")
 def train_backbone(
-    root: Path,
-    corpus: str,
+    roots: tuple[str, ...],
     policies: tuple[str, ...],
     save: Path,
     start: Path | None,
@@ -216,10 +241,14 @@ def train_backbone(
     time_limit: float | None,
     **settings: Any,
 ) -> None:
-    """Train the backbone on the labelled faces in the folder ROOT; a run that was stopped goes on."""
+    """Train the backbone on the labelled faces of one corpus or several; a run that was stopped goes on.
+
+    Corpora and emotions with few faces are drawn more often than they occur. A corpus's valid split shows how good the
+    weights are; its test split has no part in it.
+    """
     from .plots import plot_learning_curve
     from .training import fit
-    from .training.corpora import scan
+    from .training.corpora import refuse_judging
 
     def tell(point: "CurvePoint") -> None:
         click.echo(
@@ -227,8 +256,15 @@ def train_backbone(
             f"UAR {point.uar:.1%}, {point.seconds / 60:.0f} min"
         )
 
+    if not roots:
+        raise UsageError("Give the faces to train on: --corpus NAME=FOLDER for each corpus.")
+    scans = scan_named(roots, policies)
+    refuse_judging(found.corpus for found in scans)
+    for found in scans:
+        click.echo(f"{found.corpus}: {sum(found.emotions.values())} labelled faces")
+        tell_problems(found.problems)
     path = fit.train_backbone(
-        scan(corpus, root, read_policies(policies)),
+        scans,
         save,
         config=fit.FitConfig(**settings),
         start=start,

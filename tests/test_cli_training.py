@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from corpus_trees import make_ravdess, make_savee
+from corpus_trees import make_packed, make_pedfe, make_ravdess, make_savee
 from network_files import NarrowBackbone
 from test_cli import invoke
 
@@ -37,7 +37,8 @@ def faces(tmp_path: Path) -> Path:
 
 def test_train_backbone_stops_in_time_and_goes_on(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emo_affectnet.training.fit.ResNet50", NarrowBackbone)  # which is quick
-    command = ("train", "backbone", faces, "--save", tmp_path / "mine", "--passes", 2, "--device", "cpu")
+    corpus = ("--corpus", f"FER+={faces}")
+    command = ("train", "backbone", *corpus, "--save", tmp_path / "mine", "--passes", 2, "--device", "cpu")
     stopped = invoke(main, *command, "--time-limit", 0)
     assert stopped.exit_code == 0
     assert "Time is up; give the same command again" in stopped.output
@@ -46,6 +47,37 @@ def test_train_backbone_stops_in_time_and_goes_on(faces: Path, tmp_path: Path, m
     assert "step 2: loss" in done.output
     assert (tmp_path / "mine" / "backbone.pt").is_file()
     assert (tmp_path / "mine" / "backbone.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_train_backbone_takes_several_corpora(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emo_affectnet.training.fit.ResNet50", NarrowBackbone)
+    make_packed("cfee")(tmp_path / "packed")
+    make_packed("kdef")(tmp_path / "packed")
+    corpora = [word for name in ("CFEE", "KDEF") for word in ("--corpus", f"{name}={tmp_path / 'packed'}")]
+    options = ("--corpus", f"FER+={faces}", *corpora, "--policy", "CFEE.compound=halves", "--side", 32, "--passes", 1)
+    done = invoke(main, "train", "backbone", *options, "--save", tmp_path / "mine", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert "CFEE: 4 labelled faces" in done.output
+    assert "missing image (1)" in done.output
+    record = read_record(tmp_path / "mine" / "backbone.pt")
+    assert record is not None
+    assert record.trained_on == ("FER+ training faces", "CFEE training faces", "KDEF training faces")
+    assert record.policies is not None
+    assert record.policies["CFEE.compound"] == "halves"
+
+
+@pytest.mark.parametrize("command", ["backbone", "heads"])
+def test_nothing_is_trained_on_a_corpus_for_judging(command: str, tmp_path: Path) -> None:
+    make_pedfe(tmp_path / "pedfe")
+    result = invoke(main, "train", command, "--corpus", f"PEDFE={tmp_path / 'pedfe'}", "--save", tmp_path / "mine")
+    assert result.exit_code == 2
+    assert "PEDFE is for judging only" in result.stderr
+    assert not (tmp_path / "mine").exists()
+
+
+def test_train_backbone_without_a_corpus_says_how_to_give_one(tmp_path: Path) -> None:
+    result = invoke(main, "train", "backbone", "--save", tmp_path / "mine")
+    assert (result.exit_code, "--corpus NAME=FOLDER" in result.stderr) == (2, True)
 
 
 def test_the_defaults_of_the_command_are_those_of_the_library() -> None:
@@ -125,6 +157,7 @@ def test_real_layouts_go_from_the_disk_to_the_table(tmp_path: Path, make_video: 
         pytest.param(
             ("--corpus", "SAVEE=a", "--simulate-from", "b"), "Give the corpora of the study", id="two studies"
         ),
+        pytest.param(("--corpus", "SAVEE=a", "--corpus", "SAVEE=b"), "SAVEE is given twice", id="one corpus twice"),
         pytest.param(("--corpus", "SAVEE"), "Expected NAME=FOLDER, but 'SAVEE' came", id="no folder"),
         pytest.param(("--corpus", "SAVE=a"), "There is no corpus named 'SAVE'; choose one of", id="unknown corpus"),
         pytest.param(
@@ -160,8 +193,11 @@ def test_one_corpus_can_be_scored_with_its_own_bundled_head(tmp_path: Path, make
 
 def test_a_backbone_is_not_trained_on_videos(tmp_path: Path, make_video: MakeVideo) -> None:
     make_savee(tmp_path / "savee", make_video("b.mp4").read_bytes())
-    for command in (("train", "backbone"), ("evaluate", "faces")):
-        result = invoke(main, *command, tmp_path / "savee", "--corpus", "SAVEE")
+    for command in (
+        ("train", "backbone", "--corpus", f"SAVEE={tmp_path / 'savee'}"),
+        ("evaluate", "faces", tmp_path / "savee", "--corpus", "SAVEE"),
+    ):
+        result = invoke(main, *command)
         assert (result.exit_code, "SAVEE is a corpus of videos" in result.stderr) == (1, True)
 
 

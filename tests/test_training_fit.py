@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from corpus_trees import make_kdef
 from network_files import NarrowBackbone, random_backbone
 
 from emo_affectnet.engines import normalize_crops
@@ -24,7 +25,6 @@ from emo_affectnet.training.fit import (
     one_cycle,
     prepare,
     run_on_faces,
-    sampling_weights,
     train_backbone,
 )
 from emo_affectnet.weights import PUBLISHED_PREPROCESSING, hash_file, read_record
@@ -115,14 +115,6 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
     assert rates[60] == pytest.approx(1.0)
 
 
-def test_rare_emotions_are_drawn_by_the_root_of_their_frequency() -> None:
-    labels = np.repeat([0, 1], [900, 100])
-    weights = sampling_weights(labels, balance=0.5).numpy()
-    shares = [weights[labels == label].sum() / weights.sum() for label in (0, 1)]
-    assert shares == pytest.approx([0.75, 0.25])  # sqrt(0.9) : sqrt(0.1) = 3 : 1
-    np.testing.assert_allclose(sampling_weights(labels, balance=1.0), 1)
-
-
 def test_training_prepares_a_face_as_the_recognizer_does() -> None:
     grey = np.random.default_rng(0).integers(0, 256, (2, 64, 64), dtype=np.uint8)
     crops = np.repeat(grey[..., None], 3, axis=-1)
@@ -177,7 +169,7 @@ def test_train_backbone_reads_the_faces_and_leaves_weights_record_and_curve(tmp_
     data, save = tmp_path / "faces", tmp_path / "mine"
     write_faces(data)
     config = replace(TINY, passes=1, sizes=(32,))
-    path = train_backbone(scan("FER+", data), save, config=config)
+    path = train_backbone([scan("FER+", data)], save, config=config)
     assert path == save / "backbone.pt"
     assert sorted(file.name for file in save.iterdir()) == [
         "backbone.checkpoint",
@@ -189,6 +181,34 @@ def test_train_backbone_reads_the_faces_and_leaves_weights_record_and_curve(tmp_
     assert record is not None
     assert record.temperature is not None  # it was calibrated on the valid split
     assert 0 <= record.logit_adjustment <= 1
+
+
+def test_a_backbone_of_several_corpora_names_each_with_its_terms_and_policies(narrow: None, tmp_path: Path) -> None:
+    write_faces(tmp_path / "faces")
+    scans = [scan("FER+", tmp_path / "faces"), scan("KDEF", make_kdef(tmp_path / "kdef"), {"angle": "half"})]
+    path = train_backbone(scans, tmp_path / "mine", config=replace(TINY, passes=1, sizes=(32,), side=40))
+    assert path is not None
+    record = read_record(path)
+    assert record is not None
+    assert record.trained_on == ("FER+ training faces", "KDEF training faces")
+    assert record.license == f"{FERPLUS_LICENSE}; the terms of KDEF"
+    assert record.policies == {"FER+.mode": "divided", "FER+.dedup": "none", "KDEF.angle": "half"}
+
+
+def test_a_checkpoint_from_faces_of_another_side_is_refused(narrow: None, tmp_path: Path) -> None:
+    write_faces(tmp_path / "faces")
+    run = partial(train_backbone, [scan("FER+", tmp_path / "faces")], tmp_path / "mine", time_limit=0)
+    config = replace(TINY, passes=4)  # a step each
+    assert run(config=config) is None
+    assert run(config=replace(config, side=64)) is None  # which is what the network reads
+    with pytest.raises(UsageError, match="other settings"):
+        run(config=replace(config, side=48))
+
+
+def test_a_run_that_stops_in_its_first_pass_leaves_no_learning_curve(narrow: None, tmp_path: Path) -> None:
+    """It was a table without a line, which could not be drawn and ended the command with an error."""
+    assert fit(tmp_path, time_limit=0) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["backbone.checkpoint"]
 
 
 def write_faces(data: Path, count: int = 8) -> None:
@@ -207,7 +227,7 @@ def test_a_run_can_begin_with_the_weights_of_another(tmp_path: Path) -> None:
     network = random_backbone(seed=5)
     torch.save(network.state_dict(), start)
     still = replace(TINY, passes=1, sizes=(32,), learning_rate=1e-12, weight_decay=0.0)
-    path = train_backbone(scan("FER+", tmp_path / "faces"), tmp_path / "mine", config=still, start=start)
+    path = train_backbone([scan("FER+", tmp_path / "faces")], tmp_path / "mine", config=still, start=start)
     assert path is not None
     torch.testing.assert_close(read_backbone(path).fc1.weight, network.fc1.weight, atol=1e-3, rtol=0)  # fp16
     state = torch.load(tmp_path / "mine" / "backbone.checkpoint", weights_only=True)
@@ -218,7 +238,7 @@ def test_a_checkpoint_from_other_starting_weights_is_refused(tmp_path: Path) -> 
     write_faces(tmp_path / "faces")
     for seed, name in enumerate(("one", "other")):
         torch.save(random_backbone(seed).state_dict(), tmp_path / f"{name}.pt")
-    run = partial(train_backbone, scan("FER+", tmp_path / "faces"), tmp_path / "mine", config=TINY, time_limit=0)
+    run = partial(train_backbone, [scan("FER+", tmp_path / "faces")], tmp_path / "mine", config=TINY, time_limit=0)
     assert run(start=tmp_path / "one.pt") is None
     with pytest.raises(UsageError, match="other settings"):
         run(start=tmp_path / "other.pt")

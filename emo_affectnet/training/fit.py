@@ -7,9 +7,8 @@ goes on bit for bit as if it had never stopped.
 import csv
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,9 @@ from ..networks import read_backbone
 from ..weights import Preprocessing, hash_file, read_preprocessing, read_record, write_record
 from .augment import augment
 from .calibrate import calibrate
-from .corpora import FERPLUS_LICENSE, FERPLUS_PREPROCESSING, FaceImages, Scan, to_faces
+from .corpora import FERPLUS_LICENSE, FERPLUS_PREPROCESSING, FaceImages, Scan
 from .metrics import uar, war
+from .pool import read_pool, sampling_weights
 
 CHECKPOINT_SECONDS = 120.0
 BATCH_SIZE = 256  # faces at once where nothing is learned
@@ -48,12 +48,14 @@ class FitConfig:
     seed: int = 0
     passes: int = 18  # over as many crops as the training split holds
     batch_size: int = 128
+    side: int | None = None  # px, of the faces that views are cut from; None: the network's input size
     sizes: tuple[int, ...] = (48, 64)  # px; equal shares of the passes, the small and fast one first
     learning_rate: float = 1e-3  # at the peak of one cycle
     warm_up: float = 0.15  # share of the steps before the peak
     weight_decay: float = 0.05
     smoothing: float = 0.05  # share of a target spread over all classes
-    balance: float = 0.5  # a class is drawn in proportion to its frequency to this power
+    balance: float = 0.5  # an emotion is drawn in proportion to its share of all faces to this power ...
+    corpus_balance: float = 0.75  # ... and a corpus in proportion to its own to this one
     average_decay: float = 0.998  # of the averaged weights, per step
     start_sha256: str | None = None  # of the weights a run began with; None: He's random ones
 
@@ -85,12 +87,6 @@ def one_cycle(step: int, *, steps: int, peak: float, warm_up: float) -> float:
     if step < rise:
         return peak * (step + 1) / (rise + 1)
     return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
-
-
-def sampling_weights(labels: npt.NDArray[np.int64], *, balance: float) -> Tensor:
-    """Return float32 (N,) draw weights: a class of frequency f is drawn in proportion to f ** `balance`."""
-    frequency = np.bincount(labels) / len(labels)
-    return torch.from_numpy(frequency[labels] ** (balance - 1)).float()
 
 
 def initialise(model: ResNet50) -> None:
@@ -170,7 +166,7 @@ class _Run:
             self._load()
 
     def save(self) -> None:
-        """Write the checkpoint and, beside it, the learning curve as CSV."""
+        """Write the checkpoint and, beside it, the learning curve as CSV once a pass is over."""
         state: dict[str, Any] = {
             "config": asdict(self.config),
             "step": self.step,
@@ -182,6 +178,8 @@ class _Run:
         }
         with whole_file(self.path) as partial:
             torch.save(state, partial)
+        if not self.curve:
+            return  # a curve without a point is none
         names = [field.name for field in fields(CurvePoint)]
         with whole_file(self.path.with_suffix(".csv")) as partial, partial.open("w", newline="") as file:
             table = csv.DictWriter(file, names)
@@ -225,7 +223,7 @@ def fit_backbone(
     """
     run = _Run(checkpoint, config or FitConfig(), start, device)
     config, model = run.config, run.model
-    weights = sampling_weights(train.labels, balance=config.balance)
+    weights = sampling_weights(train, balance=config.balance, corpus_balance=config.corpus_balance)
     steps_per_pass = max(len(train) // config.batch_size, 1)
     steps = config.passes * steps_per_pass
     began = saved = time.monotonic()
@@ -270,7 +268,7 @@ def _measure(run: _Run, valid: FaceImages, preprocessing: Preprocessing, *, loss
 
 
 def train_backbone(
-    scan: Scan,
+    scans: Sequence[Scan],
     save: Path,
     *,
     config: FitConfig | None = None,
@@ -279,20 +277,23 @@ def train_backbone(
     time_limit: float = math.inf,
     on_point: Callable[[CurvePoint], None] = lambda point: None,
 ) -> Path | None:
-    """Train on the faces of a scan and write `save`/backbone.pt with its record; return its path.
+    """Train on the faces of scanned corpora and write `save`/backbone.pt with its record; return its path.
 
     The network begins with random weights and reads grey faces, or begins with those in the file `start` and reads what
-    they read; in the end it is calibrated on the valid split. Beside it stand the learning curve, backbone.csv, and the
-    checkpoint. Returns None if `time_limit` s ran out first; the same call goes on from the checkpoint.
+    they read; in the end it is calibrated on the faces that `read_pool` keeps to choose by. Beside it stand the
+    learning curve, backbone.csv, and the checkpoint. Returns None if `time_limit` s ran out first; the same call goes
+    on from the checkpoint.
 
     Raises:
-        CorpusError: there is no face to train on.
+        CorpusError: a corpus has no face to train on.
         WeightsError: `start` is no backbone.
-        UsageError: `save` holds the checkpoint of a run with other settings.
+        UsageError: `save` holds the checkpoint of a run with other settings, or a corpus is for judging only.
     """
     preprocessing = read_preprocessing(start) if start else FERPLUS_PREPROCESSING
-    config = replace(config or FitConfig(), start_sha256=hash_file(start) if start else None)
-    train, valid = _load_faces(scan, preprocessing, seed=config.seed)
+    config = config or FitConfig()
+    side = config.side or preprocessing.input_size
+    config = replace(config, side=side, start_sha256=hash_file(start) if start else None)
+    train, valid = read_pool(scans, side=side, seed=config.seed)
     save.mkdir(parents=True, exist_ok=True)
     model = fit_backbone(
         train,
@@ -307,7 +308,8 @@ def train_backbone(
     )
     if model is None:
         return None
-    drawn = sampling_weights(train.labels, balance=config.balance).double().numpy()
+    weights = sampling_weights(train, balance=config.balance, corpus_balance=config.corpus_balance)
+    drawn = weights.double().numpy()
     calibration = calibrate(
         model,
         run_on_faces(model, valid.images, preprocessing),
@@ -318,33 +320,25 @@ def train_backbone(
         model,
         save / "backbone.pt",
         preprocessing=preprocessing,
-        license=FERPLUS_LICENSE if scan.corpus in ("FER+", "FER2013") else f"that of {scan.corpus}",
-        trained_on=(f"{scan.corpus} training faces", *_started_on(start)),
-        policies={f"{scan.corpus}.{name}": choice for name, choice in scan.policies.items()},
+        license=_join_licenses(scans),
+        trained_on=(*(f"{scan.corpus} training faces" for scan in scans), *_started_on(start)),
+        policies={f"{scan.corpus}.{name}": choice for scan in scans for name, choice in scan.policies.items()},
         temperature=calibration.temperature,
         logit_adjustment=calibration.adjustment,
     )
+
+
+def _join_licenses(scans: Sequence[Scan]) -> str:
+    """Return the terms of weights that were trained on the scanned corpora."""
+    others = [scan.corpus for scan in scans if scan.corpus not in ("FER+", "FER2013")]
+    terms = [FERPLUS_LICENSE] if len(others) < len(scans) else []
+    return "; ".join([*terms, *([f"the terms of {', '.join(others)}"] if others else [])])
 
 
 def _started_on(start: Path | None) -> tuple[str, ...]:
     """Return what the weights that a run began with were trained on."""
     record = read_record(start) if start else None
     return record.trained_on if record else () if start is None else ("what its starting weights had seen",)
-
-
-def _load_faces(scan: Scan, preprocessing: Preprocessing, *, seed: int) -> tuple[FaceImages, FaceImages]:
-    """Return the faces to train on and those to choose by: the valid split, or else a tenth of the train split."""
-    if preprocessing.channels == "grey":
-        load = partial(to_faces, scan)  # at the 48 px that FER2013 has
-    else:
-        load = partial(to_faces, scan, side=preprocessing.input_size, channels="RGB")
-    train = load(split="train")
-    if any(image.split == "valid" for image in scan.images):
-        return train, load(split="valid")
-    order = np.random.default_rng(seed).permutation(len(train))
-    valid, rest = np.split(order, [max(len(train) // 10, 1)])
-    first, second = (FaceImages(train.images[r], train.targets[r], train.labels[r]) for r in (rest, valid))
-    return first, second
 
 
 def export_backbone(model: ResNet50, path: Path, **about: Any) -> Path:

@@ -22,6 +22,7 @@ from ..files import whole_file
 from ..models import LSTMHead
 from ..timeline import Doubles, Floats, Integers
 from ..weights import hash_file, write_record
+from .corpora import refuse_judging
 from .features import CorpusFeatures, cut_windows, split_speakers
 from .fit import has_bfloat16, one_cycle
 from .metrics import uar
@@ -74,8 +75,10 @@ def make_study(corpora: Sequence[CorpusFeatures]) -> Study:
     """Return the study over extracted corpora: a fifth of the speakers of each is kept apart to choose between seeds.
 
     Raises:
+        UsageError: a corpus is for judging only.
         CorpusError: there is only one corpus, or one without a single face.
     """
+    refuse_judging(corpus.name for corpus in corpora)
     if len(corpora) < 2:
         raise CorpusError("Leaving one corpus out needs two corpora or more: give another --corpus NAME=FOLDER.")
     for corpus in corpora:
