@@ -5,6 +5,7 @@ face, and what is cut out keeps some room around it, so that random views can mo
 """
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
 
@@ -27,10 +28,11 @@ def frame_face(picture: Picture, *, detect: Detector, preprocessing: Preprocessi
     height, width = picture.shape[:2]
     scale = SEARCHED_SIDE / max(height, width)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    enlarged = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR if scale > 1 else cv2.INTER_AREA)
+    enlarged: Any = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR if scale > 1 else cv2.INTER_AREA)
     level = 0 if enlarged[:4, :4].mean() < _BLACK else _GREY
-    found = detect(cv2.copyMakeBorder(enlarged, *(BORDER,) * 4, cv2.BORDER_CONSTANT, value=(level,) * 3))
-    repeated = cv2.copyMakeBorder(enlarged, *(BORDER,) * 4, cv2.BORDER_REPLICATE)
+    searched: Any = cv2.copyMakeBorder(enlarged, *(BORDER,) * 4, cv2.BORDER_CONSTANT, value=(level,) * 3)
+    found = detect(searched)
+    repeated: Any = cv2.copyMakeBorder(enlarged, *(BORDER,) * 4, cv2.BORDER_REPLICATE)
     if not found:
         whole = (BORDER, BORDER, BORDER + size[0], BORDER + size[1])
         return crop(repeated, whole, replace(preprocessing, crop_margin=(ROOM,) * 4, input_size=side))
