@@ -197,6 +197,7 @@ class Analyst:
         reported = len(timelines) if self.options.faces == "all" else 1
         write_reports(timelines[:reported], staged, source, self.options.formats)
         _remove_others(self.save, source, self.options.formats, people=reported)
+        note(source, staged, {"trust": self.recognizer.trust})
         outcome = summarize(timelines, file=source.label)
         if baselines is not None:
             note(source, staged, {"baselines": {track: each.describe() for track, each in baselines.items()}})

@@ -175,7 +175,7 @@ class VideoTab:
         return {
             self.message: "" if result.is_complete else show_problem(CUT_SHORT),
             self.results: gr.update(visible=True),
-            self.summary: describe_outcome(result.outcome),
+            self.summary: describe_outcome(result.outcome, trust=result.trust),
             self.player: str(result.annotated),
             self.figures: Markup("").join(show_figure(*each) for each in enumerate(result.figures, start=1)),
             self.segments: Markup("").join(show_segments(*each) for each in enumerate(result.segments, start=1)),

@@ -28,22 +28,23 @@ def show_problem(text: str) -> Markup:
     return Markup('<p class="problem" role="alert">{}</p>').format(text)
 
 
-def describe_outcome(outcome: Outcome) -> Markup:
-    """Say in words what a video shows."""
+def describe_outcome(outcome: Outcome, *, trust: str) -> Markup:
+    """Say in words what a video shows, and how far to trust that."""
     if outcome.emotion is None:
         return Markup('<p class="emotion">No face</p><p>{}</p>').format(outcome.message)
     facts = []
     if outcome.peak is not None and outcome.peak_time is not None:
         facts.append(f"peak: {outcome.peak} {outcome.peak_probability:.0%} at {format_time(outcome.peak_time)}")
     facts.append(f"face seen in {outcome.coverage:.0%} of {outcome.frames} frames")
-    if outcome.agreement is not None:
-        facts.append(f"heads agree {outcome.agreement:.0%}")
+    if outcome.confidence is not None:
+        facts.append(f"mean probability {outcome.confidence:.0%}")
     facts.append("1 person" if outcome.people == 1 else f"{outcome.people} people")
     if outcome.message:
         facts.append(outcome.message)
     if words := outcome.extras.get("baseline"):
         facts.append(f"baseline taken off: {words}")
-    return Markup('<p class="emotion">{}</p><p>{}</p>').format(outcome.emotion, " · ".join(facts))
+    words = Markup('<p class="emotion">{}</p><p>{}</p><p class="trust">{}</p>')
+    return words.format(outcome.emotion, " · ".join(facts), trust)
 
 
 def describe_moments(moments: Sequence[Moment]) -> Markup:

@@ -44,6 +44,7 @@ class Result:
     figures: list[Path]  # PNG, one for each person
     reports: list[Path]  # CSV, one for each person
     page: Path
+    trust: str  # how far to trust the readings, in words for people
 
 
 class WorkDropped(Exception):
@@ -218,7 +219,7 @@ def analyze_video(
     figures = [report.with_suffix(".png") for report in reports]
     for rank, (report, figure) in enumerate(zip(reports, figures, strict=True)):
         plot_report(report, figure, video=None if rank else video)
-    write_page(video, people, page, settings=settings)
+    write_page(video, people, page, settings=settings, trust=recognizer.trust)
     on_stage("Done", count, count)
     outcome = summarize(timelines, file=video.name)
     if baseline:
@@ -231,4 +232,5 @@ def analyze_video(
         figures=figures,
         reports=reports,
         page=page,
+        trust=recognizer.trust,
     )

@@ -8,7 +8,7 @@ import functools
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,7 +36,8 @@ from .errors import UsageError, printable
 from .inputs import Options, Shard
 from .report_folder import BASELINE
 from .summary import NO_FACE, summary_path
-from .weight_sets import find_thresholds
+from .weight_sets import DEFAULT_WEIGHTS, find_thresholds, resolve_backbone
+from .weights import describe_trust
 
 if TYPE_CHECKING:
     from . import batch
@@ -202,7 +203,7 @@ def _analyze(
         kept = f"summed up in {summary_path(save, share)}"
     elif share and options.awaits_people:
         kept = "read. Once all shares are, run the same command without --shard: it writes the reports"
-    _tell_outcomes(outcomes, passed_over, what=what, kept=kept)
+    _tell_outcomes(outcomes, passed_over, what=what, kept=kept, trust=_find_trust(recognizer_settings))
     if options.awaits_people:
         click.echo(f"The readings of the faces stay in {save / BASELINE} for the next run; remove it to remove them.")
 
@@ -261,14 +262,20 @@ def _describe(outcome: "Outcome") -> str:
     note = f" {outcome.message}" if outcome.message not in (None, NO_FACE) and outcome.status != "error" else ""
     if outcome.emotion is None:
         return f"{outcome.file}: no face ({outcome.frames} frames, {took}){note}"
-    agreement = "" if outcome.agreement is None else f", heads agree {outcome.agreement:.0%}"
+    sureness = "" if outcome.confidence is None else f", probability {outcome.confidence:.0%}"
     people = "" if outcome.people == 1 else f", {outcome.people} people"
     words = outcome.extras.get("baseline")
-    seen = f"face seen {outcome.coverage:.0%}{agreement}{people}{f', baseline of {words}' if words else ''}"
+    seen = f"face seen {outcome.coverage:.0%}{sureness}{people}{f', baseline of {words}' if words else ''}"
     return f"{outcome.file}: {outcome.emotion} ({seen}, {took}){note}"
 
 
-def _tell_outcomes(outcomes: "list[Outcome]", passed_over: list[Path], *, what: str, kept: str) -> None:
+def _find_trust(recognizer_settings: Mapping[str, Any]) -> str:
+    """Return how far to trust the weights of a run, in words for people."""
+    own = recognizer_settings.get("backbone")
+    return describe_trust(Path(own) if own else resolve_backbone(recognizer_settings.get("weights", DEFAULT_WEIGHTS)))
+
+
+def _tell_outcomes(outcomes: "list[Outcome]", passed_over: list[Path], *, what: str, kept: str, trust: str) -> None:
     failed = [outcome for outcome in outcomes if outcome.status == "error"]
     done = sum(outcome.status != "error" or outcome.frames is not None for outcome in outcomes)
     click.echo(f"{done} of {len(outcomes)} {what if len(outcomes) == 1 else what + 's'} {kept}.")
@@ -276,6 +283,8 @@ def _tell_outcomes(outcomes: "list[Outcome]", passed_over: list[Path], *, what: 
         names = ", ".join(printable(path.name) for path in passed_over[:3])
         more = f" and {len(passed_over) - 3} more" if len(passed_over) > 3 else ""
         click.echo(f"Passed over, as they are no videos: {names}{more}")
+    if done:
+        click.echo(trust)
     for outcome in failed:
         click.echo(f"Failed: {outcome.message}", err=True)
     if failed:

@@ -35,6 +35,7 @@ from .files import whole_file
 from .plots import choose_ink, find_runs, frame_edges
 from .reports import uses_baseline
 from .video import Frame, VideoInfo, probe, read_frames
+from .weights import describe_trust
 
 Doubles = npt.NDArray[np.float64]
 
@@ -67,7 +68,7 @@ class IndexEntry:
     page: Path | None = None  # relative to the index; None if there is no page
     emotion: str | None = None
     coverage: float | None = None  # share of the frames in which the primary face was seen
-    agreement: float | None = None  # mean share of the heads that agree
+    probability: float | None = None  # mean probability of the emotion
     people: int | None = None
     duration: float | None = None  # s
     message: str | None = None
@@ -91,11 +92,18 @@ class _Person:
     strip: list[str]  # (7,) paths
 
 
-def write_page(video: Path, people: Sequence[pd.DataFrame], path: Path, *, settings: Mapping[str, str]) -> None:
+def write_page(
+    video: Path,
+    people: Sequence[pd.DataFrame],
+    path: Path,
+    *,
+    settings: Mapping[str, str],
+    trust: str | None = None,
+) -> None:
     """Write the page of a video from the reports of its people, the primary one first; it appears complete or not.
 
     A player's video of more than `EMBEDDED_SIZE` lies beside the page under the page's name, with the suffix .mp4.
-    `settings` are shown as they come, name by name.
+    `settings` are shown as they come, name by name. `trust` says how far to trust the readings, if that is known.
 
     Raises:
         ReportError: a report has no times, they do not belong together, or the page cannot be written.
@@ -114,7 +122,7 @@ def write_page(video: Path, people: Sequence[pd.DataFrame], path: Path, *, setti
     except OSError as error:
         raise _unwritable(path, error) from error
     context = _describe(info, people, edges) | {"stills": stills, "source": source, "beside": beside}
-    _write(path, "video", context | {"settings": dict(settings)})
+    _write(path, "video", context | {"settings": dict(settings), "trust": trust or describe_trust(None)})
 
 
 def write_index(entries: Sequence[IndexEntry], path: Path) -> None:

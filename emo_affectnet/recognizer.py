@@ -37,7 +37,7 @@ from .timeline import (
 )
 from .video import Frame, VideoInfo, expect_frames, probe, read_frames
 from .weight_sets import DEFAULT_WEIGHTS, resolve
-from .weights import AVERAGE, ENSEMBLE, hash_file, read_record
+from .weights import AVERAGE, ENSEMBLE, describe_trust, hash_file, read_record
 from .zoo.hsemotion import SIBLINGS, UNAVAILABLE, open_sibling
 
 BATCH_SIZE = 32  # crops embedded at once
@@ -146,6 +146,11 @@ class EmotionRecognizer:
     def description(self) -> str:
         """What runs the network, where and why there, as a line for people."""
         return f"Network: {self.engine.name} in {self.engine.precision}, {self.engine.description}."
+
+    @property
+    def trust(self) -> str:
+        """How far to trust what is read, in words for people."""
+        return describe_trust(self.engine.backbone)
 
     @property
     def extra_columns(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from . import __version__
 from .files import hash_content, settle, settle_names, tell_unwritable
 from .inputs import Input
 from .summary import Outcome
+from .weights import describe_trust
 
 FORMAT = "emo_affectnet record 1"
 SAMPLES, SAMPLE_SIZE = 16, 1 << 16  # of a video's bytes, that stand for all of them
@@ -128,6 +129,15 @@ def publish(
         settle(record)
         os.replace(record, target)
     settle_names(target.parent)
+
+
+def read_trust(save: Path, name: str) -> str:
+    """Return how far to trust a video's reports, in words for people, as far as its record says."""
+    try:
+        document = json.loads(record_path(save, name).read_bytes())
+        return str(document["trust"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return describe_trust(None)
 
 
 @cache

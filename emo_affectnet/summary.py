@@ -48,6 +48,11 @@ class Outcome:
     extras: Mapping[str, float | str | None] = field(default_factory=dict)  # further columns, see `reports`; means
     seconds: float | None = None  # taken; in no file, so that equal work makes equal files
 
+    @property
+    def confidence(self) -> float | None:
+        """The mean probability of the emotion, or None without one."""
+        return max((value for value in self.probabilities if value is not None), default=None)
+
     def to_json(self) -> dict[str, Any]:
         """Return what JSON can hold, without the seconds."""
         row = asdict(self)

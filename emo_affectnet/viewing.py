@@ -21,6 +21,7 @@ from .inputs import Input, Options, Progress, find_inputs
 from .pages import IndexEntry, make_thumbnail, write_index, write_page
 from .plots import plot_report
 from .recognizer import EmotionRecognizer
+from .records import read_trust
 from .report_folder import reserve
 from .reports import BOX_COLUMNS, read_people, report_path, to_table, uses_baseline
 from .summary import NO_FACE
@@ -106,7 +107,7 @@ def write_pages(
         people = _read_or_analyze(source, report, load, on_progress)
         page = save / f"{source.name}.html"
         settings = load().settings if is_new else {"report": f"{source.name}.csv, made earlier"}
-        write_page(source.path, people, page, settings=settings)
+        write_page(source.path, people, page, settings=settings, trust=read_trust(report, source.name))
         for rank in range(1, len(people) + 1):
             drawn = report_path(save / source.name, rank=rank, suffix=picture)
             plot_report(report_path(report / source.name, rank=rank, suffix="csv"), drawn, video=source.path)
@@ -139,13 +140,12 @@ def _enter(source: Input, people: People, page: Path) -> IndexEntry:
     )
     if seen.empty:
         return facts
-    agreement = seen["agreement"].mean()
     probabilities = people[0][list(EMOTION_NAMES)].to_numpy(np.float64)
     return replace(
         facts,
         emotion=str(find_emotion(probabilities)),
         peak=find_peak(probabilities, people[0]["time"].to_numpy(np.float64)),
-        agreement=None if pd.isna(agreement) else float(agreement),
+        probability=float(np.nanmean(probabilities, axis=0).max()),
     )
 
 

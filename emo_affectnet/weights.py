@@ -28,6 +28,8 @@ BATCH_NORM_EPSILON = 1e-3  # of every batch norm in the backbones: Keras' defaul
 CHANNELS = ("RGB", "BGR", "grey")  # grey: luma, three times
 INTERPOLATIONS = ("area", "nearest", "linear")
 UNSCALED = (1.0, 1.0, 1.0)
+UNMEASURED = "How well these weights read real people was not measured here."
+READS_FACES = "They read how a face looks, not what a person feels; talking disturbs them."
 SETTLED_NS = 2_000_000_000  # after a change of a file its times tell of the next one; FAT counts in steps of 2 s
 
 _hashes: dict[tuple[int, ...], str] = {}  # by the state of a file
@@ -91,6 +93,7 @@ class WeightFile:
     temperature: float | None = None  # that was folded into a backbone's last layer, after ...
     logit_adjustment: float | None = None  # ... this share of the training prior was taken out of its logits
     policies: dict[str, str] | None = None  # how open choices in its corpora were made, by <corpus>.<policy>
+    measured: str | None = None  # of a backbone: a sentence on how well it reads real people
     feature_mean: tuple[float, ...] | None = None  # (D,) of the faces that trained a backbone; a baseline moves to it
 
     def __post_init__(self) -> None:
@@ -219,6 +222,16 @@ def verify(path: Path, *, needs_record: bool = False) -> WeightFile | None:
             f"bytes, came {actual[:12]}… of {path.stat().st_size}. Get the file again."
         )
     return record
+
+
+def describe_trust(backbone: Path | None) -> str:
+    """Return for people how far to trust a backbone's readings: what its record says was measured, and what it reads.
+
+    None is a backbone of which nothing is known.
+    """
+    record = read_record(backbone) if backbone else None
+    measured = record.measured if record and record.measured else UNMEASURED
+    return f"{measured} {READS_FACES}"
 
 
 def read_preprocessing(backbone: Path) -> Preprocessing:
