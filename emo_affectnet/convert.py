@@ -218,7 +218,7 @@ def _describe(record: WeightFile | None, *, network: Backbone | LSTMHead, name: 
         known = {field.name: getattr(record, field.name) for field in fields(record) if field.name not in MEASURED}
         return known | {"kind": kind, "converted_from": record.converted_from or record.sha256}
     preprocessing, own = (PUBLISHED_PREPROCESSING, type(network).__name__) if kind == "backbone" else (None, None)
-    about = {"name": name, "kind": kind, "license": f"unknown: converted from {source.name}"}
+    about: dict[str, Any] = {"name": name, "kind": kind, "license": f"unknown: converted from {source.name}"}
     about |= {"network": own, "trained_on": (), "preprocessing": preprocessing}
     return about | {"converted_from": hash_file(source)}
 

@@ -434,7 +434,7 @@ def test_a_report_with_a_baseline_says_so_wherever_it_is_shown(
         "baseline": True,
     }
     words = "baseline taken off: the person at rest: 1 recording, 0.4 s"
-    assert [words in describe_outcome(each.outcome) for each in results.values()] == [False, True]
+    assert [words in describe_outcome(each.outcome, trust="") for each in results.values()] == [False, True]
     plain, marked = (next(read_frames(each.annotated)).image[200:] for each in results.values())
     assert np.abs(marked.astype(int) - plain.astype(int)).max() > 100  # white words at the lower edge
 

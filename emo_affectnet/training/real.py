@@ -206,10 +206,10 @@ def _measure_trust(corpus: CorpusFeatures, treatment: str, readings: Sequence[Cl
         return
     clips: tuple[ClipFeatures, ...] = tuple(clip for clip, _ in seen)
     truth: Integers = np.array([clip.label for clip in clips], dtype=np.int64)
-    means = np.stack([reading.means for _, reading in seen]).astype(np.float64)
+    means = np.stack([reading.means for _, reading in seen]).astype(np.float32)
     agreement = np.array([reading.agreement for _, reading in seen], dtype=np.float64)  # NaN with a single head
     for answers in ANSWERS:
-        chosen = means[:, -answers:]  # Neutral comes first
+        chosen = means[:, -answers:].astype(np.float64)  # Neutral comes first
         ranked = np.sort(chosen / chosen.sum(axis=1, keepdims=True), axis=1)
         is_right = choose_answers(means, answers=answers) == truth
         values = {AGREEMENT: agreement, TOP: ranked[:, -1], MARGIN: ranked[:, -1] - ranked[:, -2]}
