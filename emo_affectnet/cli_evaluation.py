@@ -153,7 +153,7 @@ def evaluate_real(folder: Path, save: Path, heads: Path | None, backbone: Path |
         found = real.evaluate_real(
             corpus, folder=folder, heads=list(files.values()), backbone=path, on_progress=on_progress
         )
-    _tell_real(found)
+    _print_real(found)
     real_tables.write_real(found, save, weights={file.name: hash_file(file) for file in (path, *files.values())})
     plot_lines(real_tables.curve_lines(found), save / "curve.png", x="other clips of the person", y="UAR, %")
     shown = [each.separation for each in real_tables.list_shown(found)]
@@ -161,7 +161,7 @@ def evaluate_real(folder: Path, save: Path, heads: Path | None, backbone: Path |
     click.echo(f"Tables, pictures, all figures and a row for each clip are in {save}.")
 
 
-def _tell_real(found: "RealEvaluation") -> None:
+def _print_real(found: "RealEvaluation") -> None:
     from .training import real_tables
 
     print_table(real_tables.describe(found), real_tables.score_rows(found))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..emotions import Emotion
-from ..timeline import Booleans, Floats, Integers
+from ..timeline import Booleans, Doubles, Floats, Integers
 from .features import ClipFeatures, CorpusFeatures
 from .metrics import NO_FACE, confusion_by_cluster
 from .readers import Classifier, ClipReading, Reader, read_by_averaging
@@ -32,7 +32,7 @@ def list_truths(clip: ClipFeatures) -> Integers:
     return clip.frame_labels[clip.frame_labels >= 0]
 
 
-def choose_answers(probabilities: Floats, *, answers: int = len(Emotion)) -> Integers:
+def choose_answers(probabilities: Floats | Doubles, *, answers: int = len(Emotion)) -> Integers:
     """Return the most probable emotion of each item (I, 7), int64 (I,); NO_FACE where its row is NaN.
 
     `answers` is 7, or 6: then Neutral is left out.

@@ -200,7 +200,7 @@ def _score_raters(corpus: CorpusFeatures) -> tuple[float, Interval] | None:
 
 
 def _measure_trust(corpus: CorpusFeatures, treatment: str, readings: Sequence[ClipReading]) -> Iterator[Trust]:
-    """Yield how well each measure tells right answers from wrong ones, over the clips with a face."""
+    """Yield how well each measure separates right answers from wrong ones, over the clips with a face."""
     seen = [pair for pair in zip(corpus.clips, readings, strict=True) if len(pair[1].reported)]
     if not seen:
         return
