@@ -91,37 +91,21 @@ def analyze(
         crew = crew or functools.partial(open_carrier, workers.open_workers)
         team = stack.enter_context(crew(options, save, unfinished))
         desk = _Desk(team, save, is_forced=force or bool(features), on_progress=on_progress)
-        lost: list[Outcome] = []  # rows of videos that cannot be read, before others have a report
-        if not options.awaits_people:
-            kept = desk.find_kept(inputs)
-            on_ready(team, len(kept), len(inputs))
-        else:
-            from .baseline_run import plan_readings
-
-            readings = plan_readings(inputs)
-            on_ready(team, len(desk.find_kept(readings)), len(inputs))
-            read = desk.work(readings, on_step)
-            if shard:
-                return list(read.values())
-            inputs, lost = _plan_reports(desk, inputs, read, persons, options, on_step)
-            kept = desk.find_kept(inputs)
-            on_step(len(lost) + len(kept), len(sources))
-        summary = stack.enter_context(
-            SummaryWriter(
-                summary_path(near, shard),
-                unfinished=unfinished,
-                extras=team.extra_columns,
-                rows=[*lost, *kept.values()],
-            )
+        report = functools.partial(
+            desk.report, table=summary_path(near, shard), unfinished=unfinished, on_outcome=on_outcome
         )
-        for outcome in lost:
-            on_outcome(outcome)
-        for _, outcome in team.run([each for each in inputs if each.name not in kept], on_progress=on_progress):
-            summary.add(outcome)
-            on_outcome(outcome)
+        on_start = functools.partial(on_ready, team)
+        if not options.awaits_people:
+            rows = report(inputs, [], on_start=on_start)
+        else:
+            read = desk.work(_plan_readings(inputs), on_start=on_start, on_step=on_step)
+            if shard:
+                rows = list(read.values())
+            else:
+                rows = report(*_plan_reports(desk, inputs, read, persons, options, on_step), on_start=on_step)
         if features:
             _join_features(features, (features_part(unfinished, source) for source in sources))
-    return summary.rows
+    return rows
 
 
 class _Desk:
@@ -130,20 +114,55 @@ class _Desk:
     def __init__(self, team: Crew, save: Path, *, is_forced: bool, on_progress: Progress) -> None:
         self.team, self.save, self.is_forced, self.on_progress = team, save, is_forced, on_progress
 
-    def find_kept(self, inputs: Sequence[Input]) -> dict[str, Outcome]:
+    def _find_kept(self, inputs: Sequence[Input]) -> dict[str, Outcome]:
         """Return the rows of the inputs that are finished, by the names of their reports; of none if all is forced."""
         return {} if self.is_forced else _find_kept(inputs, self.save, self.team.settings)
 
-    def work(self, inputs: Sequence[Input], on_step: Callable[[int, int], None]) -> dict[str, Outcome]:
+    def report(
+        self,
+        inputs: Sequence[Input],
+        lost: Sequence[Outcome],
+        *,
+        table: Path,
+        unfinished: Path,
+        on_start: Callable[[int, int], None],
+        on_outcome: Callable[[Outcome], None],
+    ) -> list[Outcome]:
+        """Write the reports of the inputs and the summary at `table`, with the `lost` rows; return all rows."""
+        kept = self._find_kept(inputs)
+        rows = [*lost, *kept.values()]
+        on_start(len(rows), len(lost) + len(inputs))
+        left = [source for source in inputs if source.name not in kept]
+        with SummaryWriter(table, unfinished=unfinished, extras=self.team.extra_columns, rows=rows) as summary:
+            for outcome in lost:
+                on_outcome(outcome)
+            for _, outcome in self.team.run(left, on_progress=self.on_progress):
+                summary.add(outcome)
+                on_outcome(outcome)
+        return summary.rows
+
+    def work(
+        self,
+        inputs: Sequence[Input],
+        *,
+        on_step: Callable[[int, int], None],
+        on_start: Callable[[int, int], None] = lambda kept, inputs: None,
+    ) -> dict[str, Outcome]:
         """Return the rows of all inputs by their labels, after a step in which no summary is written."""
-        kept = self.find_kept(inputs)
+        kept = self._find_kept(inputs)
+        on_start(len(kept), len(inputs))
         rows = {source.label: kept[source.name] for source in inputs if source.name in kept}
-        on_step(len(rows), len(inputs))
         left = [source for source in inputs if source.name not in kept]
         for source, outcome in self.team.run(left, on_progress=self.on_progress):
             rows[source.label] = outcome
             on_step(len(rows), len(inputs))
         return rows
+
+
+def _plan_readings(inputs: Sequence[Input]) -> list[Input]:
+    from .baseline_run import plan_readings  # NumPy, which a run without a baseline does without
+
+    return plan_readings(inputs)
 
 
 def _plan_reports(
@@ -160,7 +179,7 @@ def _plan_reports(
     there = [source for source in inputs if not _is_lost(read[source.label])]
     cast = gather(there, desk.save, persons, baseline=str(options.baseline))
     moves = plan_moves(cast, desk.save)
-    rows = {**read, **desk.work(moves, on_step)}
+    rows = {**read, **desk.work(moves, on_step=on_step)}
     lost = {label: row for label, row in rows.items() if _is_lost(row)}
     whole = cast.leave_out(lost)
     done = [source for source in moves if source.label not in lost]
