@@ -36,7 +36,7 @@ from .timeline import (
     sample_frames,
 )
 from .video import Frame, VideoInfo, expect_frames, probe, read_frames
-from .weight_sets import DEFAULT_WEIGHTS, resolve
+from .weight_sets import DEFAULT_WEIGHTS, default_head, resolve
 from .weights import AVERAGE, ENSEMBLE, describe_trust, hash_file, read_record
 from .zoo.hsemotion import SIBLINGS, UNAVAILABLE, open_sibling
 
@@ -113,7 +113,7 @@ class EmotionRecognizer:
                 backbone, weights=weights, head_file=head_file, on_prepare=on_prepare, where=where
             )
         self.preprocessing, self.threads = self.engine.preprocessing, threads
-        self.head = _pick_head(head, self.engine.heads)
+        self.head = _pick_head(head, self.engine)
         self.heads = (AVERAGE,) if self.head == AVERAGE else self.engine.heads
         self.smoothing = check_smoothing(smoothing, head=self.head)
         self._engagement = open_engagement(self.engine) if engagement else None
@@ -362,10 +362,11 @@ def _open_engine(
     return open_sibling(name)
 
 
-def _pick_head(name: str | None, heads: tuple[str, ...]) -> str:
-    """Return the head to report: the named one, or else the only one, or else the ensemble, or what is without any."""
+def _pick_head(name: str | None, engine: Engine) -> str:
+    """Return the head to report: the named one, or else the only one, or else what the backbone's record prefers."""
+    heads = engine.heads
     if name is None:
-        return ENSEMBLE if len(heads) > 1 else heads[0] if heads else AVERAGE
+        return default_head(engine.backbone) if len(heads) > 1 else heads[0] if heads else AVERAGE
     check_name("head", name, (*heads, ENSEMBLE, AVERAGE) if len(heads) > 1 else (*heads, AVERAGE))
     return name
 

@@ -13,6 +13,7 @@ from . import store
 from .errors import MissingWeights, UsageError, check_name
 from .weights import (
     CORPUS_NAMES,
+    ENSEMBLE,
     Preprocessing,
     WeightFile,
     bundled_folder,
@@ -133,6 +134,12 @@ def resolve(name: str = DEFAULT_WEIGHTS, *, backbone: Path | None = None, head: 
     heads = own or {corpus: WEIGHTS[name](corpus) for corpus in CORPUS_NAMES}
     _warn_of_strangers(backbone, [read_record(path) for path in heads.values()])
     return Weights(backbone, heads, read_preprocessing(backbone))
+
+
+def default_head(backbone: Path) -> str:
+    """Return what is reported with a backbone and several heads unless a head is named, as its record says."""
+    record = read_record(backbone)
+    return record.default_head if record and record.default_head else ENSEMBLE
 
 
 def find_heads(folder: Path) -> dict[str, Path]:

@@ -455,7 +455,9 @@ def test_work_for_a_page_that_was_closed_stops_and_leaves_nothing(
 
 def test_a_video_without_a_face_says_so() -> None:
     outcome = Outcome("clip.mp4", "no_face", coverage=0.0, people=0, frames=3, message="No face was found in it.")
-    assert describe_outcome(outcome, trust="Trust it.") == '<p class="emotion">No face</p><p>No face was found in it.</p>'
+    assert (
+        describe_outcome(outcome, trust="Trust it.") == '<p class="emotion">No face</p><p>No face was found in it.</p>'
+    )
     assert "<td>no face</td><td></td>" in show_segments(1, [Segment(0.0, 1.0, None, None)])
 
 
