@@ -261,8 +261,9 @@ def test_evaluate_real_prints_its_tables_and_leaves_them_with_pictures(tmp_path:
     result = invoke(main, "evaluate", "real", tmp_path, *options)
     assert result.exit_code == 0, result.output
     assert "4 clips of 2 people, a face found in 4 (100.0%)" in result.output
+    table = (tmp_path / "results" / "table.md").read_text(encoding="utf-8")  # a narrow terminal breaks names
     for system in ("human raters", "heads", "averaged faces", "majority class"):
-        assert system in result.output
+        assert f"| {system} | 6 |" in table
     names = sorted(path.name for path in (tmp_path / "results").iterdir())
     assert names == ["clips.csv", "curve.png", "figures.csv", "table.md", "trust.png"]
 
