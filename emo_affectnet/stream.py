@@ -113,7 +113,7 @@ class Stream:
         if self.mode == "static":
             return np.stack([recognizer.engine.classify_faces(np.concatenate(faces))])
         if recognizer.head == AVERAGE:
-            return np.stack([recognizer.engine.classify_faces(each).mean(axis=0) for each in faces])[None]
+            return np.stack([[recognizer.engine.classify_faces(each).mean(axis=0) for each in faces]])
         return recognizer.engine.classify(np.stack([each[window_rows(len(each))[0]] for each in faces]))
 
     def _choose(self, judged: Floats) -> Floats:
