@@ -118,8 +118,7 @@ class Stream:
         if self.mode == "static":
             return np.stack([recognizer.engine.classify_faces(np.concatenate(faces))])
         if recognizer.head == AVERAGE:
-            means: Floats = np.stack([recognizer.engine.classify_faces(each).mean(axis=0) for each in faces])
-            return means[None]
+            return np.stack([[recognizer.engine.classify_faces(each).mean(axis=0) for each in faces]])
         return recognizer.engine.classify(np.stack([each[window_rows(len(each))[0]] for each in faces]))
 
     def _choose(self, judged: Floats) -> Floats:
