@@ -10,6 +10,7 @@ from network_files import NarrowBackbone, random_mobilenet
 
 from emo_affectnet.training.corpora import FaceImages
 from emo_affectnet.training.fit import RECIPES, FitConfig, fit_backbone
+from emo_affectnet.training.last_layer import look_at, refit
 from emo_affectnet.training.starts import FACERES_PREPROCESSING
 from emo_affectnet.training.teacher import Teacher, lesson_loss, take_last_layer
 
@@ -89,3 +90,18 @@ def test_a_start_keeps_its_norms_and_its_first_layers(tmp_path: Path) -> None:
     assert not any("running" in name for name in changed)
     assert not any(name.startswith(f"layers.{layer}.") for layer in range(config.frozen) for name in changed)
     assert {f"layers.{config.frozen}.convolution.weight", "layers.22.convolution.weight", "fc2.weight"} <= changed
+
+
+def test_the_last_layer_is_fitted_to_faces_as_they_are() -> None:
+    network, faces = random_mobilenet(), make_faces(70)
+    weights = torch.ones(70)
+    plain = look_at(network, faces, weights, INPUT, seed=0)
+    assert plain.features.shape == (70, 512)
+    np.testing.assert_allclose(plain.mean, plain.features.mean(axis=0), atol=1e-5)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    refit(network, plain, seed=0)
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"fc2.weight", "fc2.bias"}
+    with torch.no_grad():
+        found = network.fc2(torch.from_numpy(plain.features)).argmax(dim=1).numpy()
+    assert (found == plain.targets.argmax(axis=1)).mean() > 0.5  # a seventh is a guess

@@ -26,10 +26,11 @@ from ..mobilenet import BACKBONES, Backbone, MobileNet
 from ..weights import NETWORKS, Preprocessing, hash_file, write_record
 from .augment import augment
 from .calibrate import calibrate
-from .corpora import FERPLUS_LICENSE, FaceImages, Scan
+from .corpora import FaceImages, Scan
 from .framing import ZOOM
+from .last_layer import look_at, refit
 from .metrics import uar, war
-from .pool import read_pool, sampling_weights
+from .pool import join_licenses, read_pool, sampling_weights
 from .starts import open_start
 from .teacher import Teacher, lesson_loss, open_teacher, take_last_layer
 from .views import prepare, run_on_faces
@@ -52,6 +53,7 @@ class FitConfig:
     warm_up: float = 0.15  # share of the steps before the peak
     last_layer_rate: float = 1.0  # of the last layer, as a multiple of the others'
     frozen: int = 0  # layers from the input on that stay as they are; only a MobileNet has any
+    refits: bool = False  # the last layer is fitted once more in the end, to faces as they are
     keeps_norms: bool = False  # batch norms keep the statistics they began with
     weight_decay: float = 0.05
     noise: float = 0.1  # on the features; the published Keras graph has GaussianNoise(0.1) before them
@@ -79,6 +81,7 @@ RECIPES = {  # by network: what a run does unless it is said otherwise
         last_layer_rate=7.0,
         frozen=5,
         keeps_norms=True,
+        refits=True,
         noise=0.0,
         dropout=0.2,
         average_decay=0.997,
@@ -363,6 +366,9 @@ def train_backbone(
     if model is None:
         return None
     weights = sampling_weights(train, balance=config.balance, corpus_balance=config.corpus_balance)
+    plain = look_at(model, train, weights, preprocessing, seed=config.seed)
+    if config.refits:
+        refit(model, plain, seed=config.seed)
     drawn = weights.double().numpy()
     calibration = calibrate(
         model,
@@ -375,19 +381,13 @@ def train_backbone(
         save / "backbone.pt",
         network=config.network,
         preprocessing=preprocessing,
-        license=_join_licenses(scans),
+        license=join_licenses(scans),
         trained_on=(*(f"{scan.corpus} training faces" for scan in scans), *began.trained_on),
         policies={f"{scan.corpus}.{name}": choice for scan in scans for name, choice in scan.policies.items()},
         temperature=calibration.temperature,
         logit_adjustment=calibration.adjustment,
+        feature_mean=plain.mean,
     )
-
-
-def _join_licenses(scans: Sequence[Scan]) -> str:
-    """Return the terms of weights that were trained on the scanned corpora."""
-    others = [scan.corpus for scan in scans if scan.corpus not in ("FER+", "FER2013")]
-    terms = [FERPLUS_LICENSE] if len(others) < len(scans) else []
-    return "; ".join([*terms, *([f"the terms of {', '.join(others)}"] if others else [])])
 
 
 def export_backbone(model: Backbone, path: Path, **about: Any) -> Path:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..detection import DETECTORS
 from ..errors import CorpusError
 from ..weights import Preprocessing
-from .corpora import FaceImages, LabelledImage, Scan, load_faces, refuse_judging
+from .corpora import FERPLUS_LICENSE, FaceImages, LabelledImage, Scan, load_faces, refuse_judging
 from .corpora.pictures import check_split
 from .framing import ZOOM, frame_face
 
@@ -78,3 +78,10 @@ def sampling_weights(faces: FaceImages, *, balance: float, corpus_balance: float
     weights = (np.bincount(groups) / len(faces))[groups] ** (corpus_balance - 1)
     shares = np.bincount(faces.labels, weights) / weights.sum()
     return torch.from_numpy(weights * shares[faces.labels] ** (balance - 1)).float()
+
+
+def join_licenses(scans: Sequence[Scan]) -> str:
+    """Return the terms of weights that were trained on the scanned corpora."""
+    others = [scan.corpus for scan in scans if scan.corpus not in ("FER+", "FER2013")]
+    terms = [FERPLUS_LICENSE] if len(others) < len(scans) else []
+    return "; ".join([*terms, *([f"the terms of {', '.join(others)}"] if others else [])])
