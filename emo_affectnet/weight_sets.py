@@ -58,7 +58,7 @@ BUNDLED = {
     "bundled": BundledSet("backbone.pt", "{}.pt", "adaptive.json"),
     "bundled-mobile": BundledSet("mobile.pt", "mobile-{}.pt", "mobile-adaptive.json"),
 }
-DEFAULT_WEIGHTS = "bundled"
+DEFAULT_WEIGHTS = "bundled-mobile"
 
 
 def find_bundled(name: str, part: str) -> Path:
