@@ -12,6 +12,7 @@ BIN := $(VENV)/bin
 LOCO := runs/loco-demo
 LOCO_CORPORA := $(foreach name,RAVDESS CREMA-D SAVEE RAMAS IEMOCAP Aff-Wild2,--corpus $(name)=$(LOCO)/corpora/$(name))
 RUN := $(BIN)/python -m emo_affectnet
+STUDY := --backbone weights/bundled/backbone.pt
 # A worker for each core, each with one thread: torch and TensorFlow would ask for all cores at once.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
@@ -51,12 +52,14 @@ fuzz: $(VENV)/.dev
 
 evaluate-bundled: $(VENV)/.dev
 	@test -d "$(DATA)" || { echo "Give the folder of the FER+ faces: make evaluate-bundled DATA=folder"; exit 2; }
-	$(RUN) evaluate faces $(DATA) --split valid
-	$(RUN) evaluate faces $(DATA) --split test --save runs/evaluation/ferplus.png
-	$(RUN) evaluate faces $(DATA) --split test --policy dedup=unseen
-	$(RUN) evaluate faces $(DATA) --corpus FER2013 --split test
+	$(RUN) evaluate faces $(DATA) --split test
 	$(RUN) evaluate loco --simulate-from $(DATA) --save runs/evaluation/loco
 	$(RUN) evaluate clips benchmarks/demo_clips.csv --save runs/evaluation/clips
+	$(RUN) evaluate faces $(DATA) $(STUDY) --split valid
+	$(RUN) evaluate faces $(DATA) $(STUDY) --split test --save runs/evaluation/ferplus.png
+	$(RUN) evaluate faces $(DATA) $(STUDY) --split test --policy dedup=unseen
+	$(RUN) evaluate faces $(DATA) $(STUDY) --corpus FER2013 --split test
+	$(RUN) evaluate loco --simulate-from $(DATA) $(STUDY) --heads weights/bundled --save runs/evaluation/study
 
 evaluate-real: $(VENV)/.dev
 	@test -d "$(DATA)" || { echo "Give the folder of PEDFE: make evaluate-real DATA=folder"; exit 2; }

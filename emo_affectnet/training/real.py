@@ -17,7 +17,8 @@ from ..emotions import EMOTION_NAMES, Emotion
 from ..errors import CorpusError, UsageError
 from ..networks import load_head
 from ..timeline import Doubles, Integers
-from ..weights import read_record
+from ..weight_sets import default_head
+from ..weights import AVERAGE, read_record
 from .features import ClipFeatures, CorpusFeatures
 from .judgements import MAJORITY, Judgement, choose_answers, judge
 from .metrics import NO_FACE, SHAPE, Difference, Interval, cluster_bootstrap, paired_bootstrap
@@ -59,14 +60,15 @@ class RealEvaluation:
     """All figures about one set of real recordings."""
 
     corpus: CorpusFeatures
-    readings: tuple[ClipReading, ...]  # of the heads' ensemble, as it is
+    reported: str  # the system that reports show by default with these weights
+    readings: tuple[ClipReading, ...]  # of that system, as it is
     figures: tuple[Figure, ...]
     curve: tuple[Figure, ...]  # of OTHERS
     leads: Mapping[tuple[str, int], Difference]  # of the ensemble over single faces, by treatment and answers
     peaks: tuple[Figure, ...]  # the peak's emotion, of six
     peak_leads: Mapping[str, Difference]  # of the peak over the emotion of six, by treatment
     raters: tuple[float, Interval] | None  # their mean share of hits over the emotions
-    trust: tuple[Trust, ...]  # of the ensemble
+    trust: tuple[Trust, ...]  # of the reported system; agreement is that of the heads
     moves_features: bool  # whether the backbone's record has the mean feature that baselines need
 
 
@@ -112,11 +114,12 @@ def evaluate_real(
     }
     judged = {key: judge(corpus, key[0], readings) for key, readings in treated.items()}
     figures = [figure for (_, treatment), each in judged.items() for figure in _score(each, treatment)]
-    ensembles = {treatment: treated[ENSEMBLE, treatment] for treatment in TREATMENTS}
-    peaks = {treatment: _judge_peaks(corpus, readings) for treatment, readings in ensembles.items()}
+    reported = FACES if default_head(backbone) == AVERAGE else ENSEMBLE
+    peaks = {treatment: _judge_peaks(corpus, treated[reported, treatment]) for treatment in TREATMENTS}
     return RealEvaluation(
         corpus,
-        systems[0].readings,
+        reported,
+        treated[reported, AS_IS],
         (*figures, *_score(_judge_majority(judged[ENSEMBLE, AS_IS]), AS_IS)),
         tuple(figure for system in systems for figure in _draw_curve(system, reference)),
         {
@@ -125,10 +128,14 @@ def evaluate_real(
             for answers in ANSWERS
         },
         tuple(Figure(treatment, None, each.score(answers=ANSWERS[1])) for treatment, each in peaks.items()),
-        {treatment: _compare(judged[ENSEMBLE, treatment], each, ANSWERS[1]) for treatment, each in peaks.items()},
+        {treatment: _compare(judged[reported, treatment], each, ANSWERS[1]) for treatment, each in peaks.items()},
         _score_raters(corpus),
         tuple(
-            trust for treatment, readings in ensembles.items() for trust in _measure_trust(corpus, treatment, readings)
+            trust
+            for name in dict.fromkeys((ENSEMBLE, reported))
+            for treatment in TREATMENTS
+            for trust in _measure_trust(corpus, treatment, treated[name, treatment])
+            if name == reported or trust.separation.measure == AGREEMENT
         ),
         moves_features=reference is not None,
     )

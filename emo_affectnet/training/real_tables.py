@@ -14,7 +14,6 @@ from .metrics import RESAMPLES, Difference, Interval
 from .real import (
     ANSWERS,
     AS_IS,
-    ENSEMBLE,
     FACES,
     MARGIN,
     OTHERS,
@@ -97,7 +96,9 @@ def curve_lines(found: RealEvaluation) -> dict[str, list[tuple[str, float]]]:
 
 def answer_rows(found: RealEvaluation) -> Rows:
     """Return which answer agrees best with the labels, UAR in %: the emotion, of seven or of six, or the peak's."""
-    own = {(each.treatment, each.result.answers): each for each in found.figures if each.result.system == ENSEMBLE}
+    own = {
+        (each.treatment, each.result.answers): each for each in found.figures if each.result.system == found.reported
+    }
     peaks = {each.treatment: each for each in found.peaks}
     rows: Rows = [("answer", *TREATMENTS)]
     for answers in ANSWERS:
