@@ -35,8 +35,8 @@ from .inputs import FACES, PERSON, VIDEO_SUFFIXES
 from .recognizer import EmotionRecognizer
 from .stream import MODES
 from .video import Image
-from .weight_sets import DEFAULT_WEIGHTS, WEIGHTS, default_head, resolve_backbone
-from .weights import HEAD_NAMES
+from .weight_sets import DEFAULT_WEIGHTS, WEIGHTS
+from .weights import AVERAGE, HEAD_NAMES
 
 try:
     import fastapi
@@ -87,9 +87,7 @@ class VideoTab:
                 faces = gr.Radio(list(FACES), value=FACES[0], label="Faces", info="The primary face, or all.")
                 with gr.Row():
                     weights = gr.Dropdown(list(WEIGHTS), value=DEFAULT_WEIGHTS, label="Weights", min_width=130)
-                    head = gr.Dropdown(
-                        list(HEAD_NAMES), value=default_head(resolve_backbone()), label="Head", min_width=130
-                    )
+                    head = gr.Dropdown(list(HEAD_NAMES), value=AVERAGE, label="Head", min_width=130)
         with gr.Accordion("Baseline: a recording of the same person at rest", open=False):
             rest = gr.File(label="At rest", file_types=["video", *sorted(VIDEO_SUFFIXES)], height=110, elem_id="rest")
         self.button = gr.Button("Analyse", variant="primary", elem_id="analyse")
@@ -251,9 +249,7 @@ class LiveTab:
             return "", ""
         session = self._sessions.find(_name(request))
         try:
-            with self._recognizers.lend(
-                "live", weights=DEFAULT_WEIGHTS, head=default_head(resolve_backbone())
-            ) as recognizer:
+            with self._recognizers.lend("live", weights=DEFAULT_WEIGHTS, head=AVERAGE) as recognizer:
                 baseline = PERSON if has_baseline else None
                 if session.live is None or session.live.choices != (mode, baseline):
                     session.live = LiveView(recognizer.open_stream(mode=mode, baseline=baseline))

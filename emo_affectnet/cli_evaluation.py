@@ -24,7 +24,7 @@ from .cli_training import (
 )
 from .emotions import Emotion
 from .errors import UsageError
-from .weight_sets import DEFAULT_WEIGHTS, WEIGHTS, find_heads, find_in, resolve, resolve_backbone
+from .weight_sets import DEFAULT_WEIGHTS, STUDY_WEIGHTS, WEIGHTS, find_heads, find_in, resolve, resolve_backbone
 from .weights import hash_file, verify
 
 if TYPE_CHECKING:
@@ -36,21 +36,26 @@ if TYPE_CHECKING:
 AFFECTNET_VALID = 3500  # images with one of the seven emotions, 500 of each
 
 
+WEIGHTS_OPTION = click.option(
+    "--weights", type=click.Choice(tuple(WEIGHTS)), default=DEFAULT_WEIGHTS, show_default=True, help="Weight set."
+)
+
+
 @click.group()
 def evaluate() -> None:
     """Measure weights (needs the extra: pip install 'emo-affectnet[train]')."""
 
 
 @evaluate.command("loco")
-@click.option("--heads", type=PATH, help="Folder with a head for each corpus.  [default: the bundled ones]")
+@click.option("--heads", type=PATH, help="Folder with a head for each corpus.  [default: those of the set bundled]")
 @click.option("--save", type=PATH, default=Path("results"), show_default=True, help="Folder for tables and pictures.")
 @add_options(STUDY_OPTIONS)
 def evaluate_loco(heads: Path | None, save: Path, backbone: Path | None, **study: Any) -> None:
     """Score each head on the corpus that it is named after and never saw, beside two baselines."""
     from .training import evaluate
 
-    path = resolve_backbone(backbone=backbone)
-    find_head = find_in(heads) if heads else WEIGHTS[DEFAULT_WEIGHTS]
+    path = resolve_backbone(STUDY_WEIGHTS, backbone=backbone)
+    find_head = find_in(heads) if heads else WEIGHTS[STUDY_WEIGHTS]
     targets = _open_targets(find_head=find_head, backbone=path, **study)
     tell_results(evaluate.evaluate_loco(targets, find_head=find_head, backbone=path), save)
     click.echo(f"Tables, pictures and all counts are in {save}.")
@@ -79,14 +84,16 @@ def _open_targets(
 @evaluate.command("clips")
 @click.argument("labels", type=PATH, metavar="LABELS.csv")
 @click.option("--save", type=PATH, default=Path("results"), show_default=True, help="Folder for tables and pictures.")
-@click.option("--head-file", type=PATH, help="A head file instead of the mean over the bundled ones.")
+@click.option("--head-file", type=PATH, help="A head file instead of the set's own heads.")
 @click.option("--classifier", type=PATH, help="Score a classifier, from `train classifier`, instead of the weights.")
 @click.option("--features", type=PATH, help="With --classifier: the saved features of the clips.")
 @click.option("--by", multiple=True, metavar="COLUMN", help="Scores for each value of this column of LABELS.csv too.")
+@WEIGHTS_OPTION
 @add_options(CACHE_OPTIONS)
 def evaluate_clips(
     labels: Path,
     save: Path,
+    weights: str,
     head_file: Path | None,
     classifier: Path | None,
     features: Path | None,
@@ -110,13 +117,14 @@ def evaluate_clips(
     from .training import clip_tables, evaluate
     from .training.corpora import read_table
 
-    path = resolve_backbone(backbone=options["backbone"])
+    path = resolve_backbone(weights, backbone=options["backbone"])
     scan, columns = read_table(labels), [column.casefold() for column in by]
     for column in columns:
         clip_tables.split_clips(scan.clips, column)  # raises before any video is read
     (corpus,) = extract_corpora([scan], **{**options, "backbone": path})
-    files = [head_file] if head_file else list(resolve().heads.values())
-    title = f"{corpus.name}: {'one head' if head_file else 'mean over the bundled heads'}"
+    files = [head_file] if head_file else list(resolve(weights).heads.values())
+    reader = "one head" if head_file else f"mean over the heads of {weights}" if files else "averaged faces"
+    title = f"{corpus.name}: {reader}"
     with show_bar("Reading clips with the heads") as on_progress:
         found = evaluate.evaluate_clips(
             corpus, heads=files, backbone=path, title=title, by=columns, on_progress=on_progress
@@ -134,9 +142,12 @@ def evaluate_clips(
 @evaluate.command("real")
 @click.argument("folder", type=PATH)
 @click.option("--save", type=PATH, default=Path("results"), show_default=True, help="Folder for tables and pictures.")
-@click.option("--heads", type=PATH, help="Folder with the heads to average.  [default: the bundled ones]")
+@click.option("--heads", type=PATH, help="Folder with the heads to average.  [default: those of the set]")
+@WEIGHTS_OPTION
 @add_options(CACHE_OPTIONS)
-def evaluate_real(folder: Path, save: Path, heads: Path | None, backbone: Path | None, **reading: Any) -> None:
+def evaluate_real(
+    folder: Path, save: Path, heads: Path | None, weights: str, backbone: Path | None, **reading: Any
+) -> None:
     """Score the weights on real people: FOLDER holds PEDFE, as clips.csv and what it lists.
 
     The tables are those of MODEL_CARD.md: with seven and six answers, with and without a baseline, beside human raters
@@ -146,8 +157,8 @@ def evaluate_real(folder: Path, save: Path, heads: Path | None, backbone: Path |
     from .training import real, real_tables
     from .training.corpora import read_table
 
-    path = resolve_backbone(backbone=backbone)
-    files = find_heads(heads) if heads else resolve().heads
+    path = resolve_backbone(weights, backbone=backbone)
+    files = find_heads(heads) if heads else resolve(weights).heads
     (corpus,) = extract_corpora([read_table(real.find_table(folder))], backbone=path, **reading)
     with show_bar("Reading clips with the heads") as on_progress:
         found = real.evaluate_real(
@@ -165,7 +176,8 @@ def _print_real(found: "RealEvaluation") -> None:
     from .training import real_tables
 
     print_table(real_tables.describe(found), real_tables.score_rows(found))
-    print_table("Lead of the heads over averaged faces, in points of UAR", real_tables.lead_rows(found))
+    if found.leads:
+        print_table("Lead of the heads over averaged faces, in points of UAR", real_tables.lead_rows(found))
     print_table("UAR by how many other clips of the person are known", real_tables.curve_rows(found))
     print_table("UAR of the emotion of a clip and of its peak", real_tables.answer_rows(found))
     print_table("How well a value separates right answers from wrong ones", real_tables.trust_rows(found))

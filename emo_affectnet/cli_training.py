@@ -16,7 +16,7 @@ import click
 
 from .cli_terminal import PATH, add_options, print_table
 from .errors import UsageError
-from .weight_sets import resolve_backbone
+from .weight_sets import STUDY_WEIGHTS, resolve_backbone
 from .weights import NETWORKS
 
 if TYPE_CHECKING:
@@ -307,7 +307,7 @@ def train_heads(save: Path, seeds: int, seed: int, steps: int, backbone: Path | 
     """
     from .training import evaluate, heads, readers
 
-    path = resolve_backbone(backbone=backbone)
+    path = resolve_backbone(STUDY_WEIGHTS, backbone=backbone)
     opened = open_study(backbone=path, **study)
     classifier = readers.read_classifier(path)
     results = []

@@ -17,7 +17,7 @@ from .catalogue import CATALOGUE, COLLECTIONS, Entry
 from .cli_terminal import HELP, PATH, Group
 from .errors import EmoAffectNetError, WeightsError, check_name
 from .weight_sets import BUNDLED, DEFAULT_WEIGHTS, resolve
-from .weights import CORPUS_NAMES, bundled_folder, read_record
+from .weights import bundled_folder, read_record
 
 DEMO_CLIP = bundled_folder().parent.parent / "video" / "expressions.mp4"  # in a checkout
 NAMING = "A head is named after the corpus it never saw: on that corpus use this head, everywhere else all of them."
@@ -47,7 +47,7 @@ def list_weights(is_long: bool) -> None:
         if not files.is_here:
             click.echo(f"{name}: missing, it did not come with this copy of the package\n")
             continue
-        paths = {part: files.place(part) for part in ("backbone", *CORPUS_NAMES)}
+        paths = {part: files.place(part) for part in ("backbone", *files.head_names)}
         rows = [_bundled_row(f"{name}/{part}", path) for part, path in paths.items()]
         missing = sum(not row.is_here for row in rows)
         state = f"{missing} of its {len(rows)} files are missing" if missing else "here, nothing to fetch"
@@ -210,7 +210,9 @@ def verify_weights() -> None:
             click.echo(f"{name}: missing, it did not come with this copy of the package.")
             continue
         try:
-            click.echo(f"{name}: {1 + len(resolve(name).heads)} files are what their records say.")
+            count = 1 + len(resolve(name).heads)
+            said = "file is what its record says" if count == 1 else "files are what their records say"
+            click.echo(f"{name}: {count} {said}.")
         except EmoAffectNetError as error:
             failures.append(str(error))
     for file in store.verify_all():

@@ -36,8 +36,8 @@ from .timeline import (
     sample_frames,
 )
 from .video import Frame, VideoInfo, expect_frames, probe, read_frames
-from .weight_sets import DEFAULT_WEIGHTS, default_head, resolve
-from .weights import AVERAGE, ENSEMBLE, describe_trust, hash_file, read_record
+from .weight_sets import DEFAULT_WEIGHTS, resolve
+from .weights import AVERAGE, ENSEMBLE, HEAD_NAMES, describe_trust, hash_file, read_record
 from .zoo.hsemotion import SIBLINGS, UNAVAILABLE, open_sibling
 
 BATCH_SIZE = 32  # crops embedded at once
@@ -113,7 +113,7 @@ class EmotionRecognizer:
                 backbone, weights=weights, head_file=head_file, on_prepare=on_prepare, where=where
             )
         self.preprocessing, self.threads = self.engine.preprocessing, threads
-        self.head = _pick_head(head, self.engine)
+        self.head = _pick_head(head, self.engine.heads)
         self.heads = (AVERAGE,) if self.head == AVERAGE else self.engine.heads
         self.smoothing = check_smoothing(smoothing, head=self.head)
         self._engagement = open_engagement(self.engine) if engagement else None
@@ -362,11 +362,15 @@ def _open_engine(
     return open_sibling(name)
 
 
-def _pick_head(name: str | None, engine: Engine) -> str:
-    """Return the head to report: the named one, or else the only one, or else what the backbone's record prefers."""
-    heads = engine.heads
+def _pick_head(name: str | None, heads: tuple[str, ...]) -> str:
+    """Return the head to report: the named one, or else the only one, or else the ensemble, or what is without any."""
     if name is None:
-        return default_head(engine.backbone) if len(heads) > 1 else heads[0] if heads else AVERAGE
+        return ENSEMBLE if len(heads) > 1 else heads[0] if heads else AVERAGE
+    if not heads and name in HEAD_NAMES and name != AVERAGE:
+        raise UsageError(
+            f"The head {name} was asked for, but these weights have no heads: they average single faces. Leave the "
+            "head out, or choose weights with heads, such as 'bundled'."
+        )
     check_name("head", name, (*heads, ENSEMBLE, AVERAGE) if len(heads) > 1 else (*heads, AVERAGE))
     return name
 

@@ -13,7 +13,6 @@ from . import store
 from .errors import MissingWeights, UsageError, check_name
 from .weights import (
     CORPUS_NAMES,
-    ENSEMBLE,
     Preprocessing,
     WeightFile,
     bundled_folder,
@@ -40,12 +39,17 @@ class BundledSet:
     """The names of a set's files in the folder of bundled weights; `{}` stands for a corpus."""
 
     backbone: str
-    heads: str
-    thresholds: str  # what an adaptive analysis goes by
+    heads: str | None  # None: the set reads single faces, and averages them
+    thresholds: str | None  # what an adaptive analysis goes by
 
     def place(self, part: str) -> Path:
         """Return where the set's "backbone", or the head of a corpus, lies or would lie."""
-        return bundled_folder() / (self.backbone if part == "backbone" else self.heads.format(part))
+        return bundled_folder() / (self.backbone if part == "backbone" else str(self.heads).format(part))
+
+    @property
+    def head_names(self) -> tuple[str, ...]:
+        """The corpora that the set has heads for."""
+        return CORPUS_NAMES if self.heads else ()
 
     @property
     def is_here(self) -> bool:
@@ -53,12 +57,12 @@ class BundledSet:
         return self.place("backbone").is_file()
 
 
-# With "{}.pt" for its heads, the second set would share those of the first.
 BUNDLED = {
     "bundled": BundledSet("backbone.pt", "{}.pt", "adaptive.json"),
-    "bundled-mobile": BundledSet("mobile.pt", "mobile-{}.pt", "mobile-adaptive.json"),
+    "bundled-mobile": BundledSet("mobile.pt", None, None),
 }
 DEFAULT_WEIGHTS = "bundled-mobile"
+STUDY_WEIGHTS = "bundled"  # whose backbone and heads have the study's shape
 
 
 def find_bundled(name: str, part: str) -> Path:
@@ -79,7 +83,8 @@ def find_thresholds(name: str = DEFAULT_WEIGHTS) -> Path:
     Raises:
         UsageError: the set has no such file.
     """
-    path = bundled_folder() / BUNDLED[name].thresholds if name in BUNDLED else None
+    thresholds = BUNDLED[name].thresholds if name in BUNDLED else None
+    path = bundled_folder() / thresholds if thresholds else None
     if path is None or not path.is_file():
         raise UsageError(
             f"An adaptive analysis goes by thresholds, and there are none for the weight set {name}. Learn them with "
@@ -131,15 +136,13 @@ def resolve(name: str = DEFAULT_WEIGHTS, *, backbone: Path | None = None, head: 
     """
     backbone = resolve_backbone(name, backbone=backbone)
     own = {head.stem: _verify_own(head)} if head else None
-    heads = own or {corpus: WEIGHTS[name](corpus) for corpus in CORPUS_NAMES}
+    heads = own or {corpus: WEIGHTS[name](corpus) for corpus in _list_heads(name)}
     _warn_of_strangers(backbone, [read_record(path) for path in heads.values()])
     return Weights(backbone, heads, read_preprocessing(backbone))
 
 
-def default_head(backbone: Path) -> str:
-    """Return what is reported with a backbone and several heads unless a head is named, as its record says."""
-    record = read_record(backbone)
-    return record.default_head if record and record.default_head else ENSEMBLE
+def _list_heads(name: str) -> tuple[str, ...]:
+    return CORPUS_NAMES if name not in BUNDLED else BUNDLED[name].head_names
 
 
 def find_heads(folder: Path) -> dict[str, Path]:

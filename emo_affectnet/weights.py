@@ -93,15 +93,12 @@ class WeightFile:
     temperature: float | None = None  # that was folded into a backbone's last layer, after ...
     logit_adjustment: float | None = None  # ... this share of the training prior was taken out of its logits
     policies: dict[str, str] | None = None  # how open choices in its corpora were made, by <corpus>.<policy>
-    default_head: str | None = None  # of a backbone: what is reported unless a head is named; None: the ensemble
     measured: str | None = None  # of a backbone: a sentence on how well it reads real people
     feature_mean: tuple[float, ...] | None = None  # (D,) of the faces that trained a backbone; a baseline moves to it
 
     def __post_init__(self) -> None:
         if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
             raise ValueError(f"A SHA-256 has 64 hexadecimal digits, not {self.sha256!r}.")
-        if self.default_head not in (None, *HEAD_NAMES):
-            raise ValueError(f"default_head must be one of {', '.join(HEAD_NAMES)}, not {self.default_head!r}")
         if self.network not in (None, *NETWORKS):
             raise ValueError(f"network must be one of {', '.join(NETWORKS)}, not {self.network!r}")
         object.__setattr__(self, "trained_on", tuple(self.trained_on))

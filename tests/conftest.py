@@ -20,7 +20,7 @@ from emo_affectnet.analysis import Analyst, open_here
 from emo_affectnet.catalogue import CATALOGUE
 from emo_affectnet.faces import Face
 from emo_affectnet.video_writer import VideoWriter
-from emo_affectnet.weight_sets import BUNDLED, Weights, resolve, resolve_backbone
+from emo_affectnet.weight_sets import BUNDLED, Weights, resolve
 from emo_affectnet.weights import CORPUS_NAMES, Preprocessing, bundled_folder, write_record
 
 if TYPE_CHECKING:
@@ -116,10 +116,7 @@ class FakeDetector:
 
 
 class FakeEngine:
-    """Embeds a crop as its mean brightness in every feature; each head prefers an emotion of its own.
-
-    In the place of the default backbone it stands for the study's, whose ensemble is reported by default.
-    """
+    """Embeds a crop as its mean brightness in every feature; each head prefers an emotion of its own."""
 
     name, precision, description = "fake", "fp32", "nowhere"
     heads = CORPUS_NAMES
@@ -130,8 +127,6 @@ class FakeEngine:
     def __init__(self, weights: Weights | None = None) -> None:
         weights = weights or resolve()
         self.preprocessing, self.backbone = weights.preprocessing, weights.backbone
-        if self.backbone == resolve_backbone():
-            self.backbone = resolve_backbone("bundled")
         self.batch_sizes: list[int] = []
 
     def embed(self, crops: np.ndarray) -> np.ndarray:

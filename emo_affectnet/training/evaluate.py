@@ -24,7 +24,7 @@ from .corpora.pictures import check_split
 from .features import UNREADABLE, ClipFeatures, CorpusFeatures
 from .judgements import judge, judge_with_baselines, scored_clips
 from .metrics import Scores, confusion_by_cluster, expected_calibration_error, summarise
-from .readers import Classifier, ClipReading, Progress, Reader, read_classifier, read_with_heads
+from .readers import Classifier, ClipReading, Progress, Reader, read_by_averaging, read_classifier, read_with_heads
 from .results import HEAD, SIMULATED, EvaluationResult, SystemResult
 from .views import cut_whole
 
@@ -64,17 +64,20 @@ def evaluate_clips(
 ) -> ClipsEvaluation:
     """Score the mean of `heads` on the clips of a corpus, and for each value of the columns `by` of their table.
 
+    Without heads, single faces are averaged.
+
     Raises:
         WeightsError: a weight file is missing, damaged or another network's.
         UnknownName, UsageError: a column is not there, or has too many values.
     """
-    reader = read_with_heads([load_head(file) for file in heads], on_progress=on_progress)
-    readings = reader(corpus.clips)
-    judgements = judge_with_baselines(corpus, readings, classifier=read_classifier(backbone))
+    classifier, readings = read_classifier(backbone), None
+    if heads:
+        readings = read_with_heads([load_head(file) for file in heads], on_progress=on_progress)(corpus.clips)
+    judgements = judge_with_baselines(corpus, readings, classifier=classifier)
     results = [each.score(answers=answers) for each in judgements for answers in each.answer_counts()]
     return ClipsEvaluation(
         corpus.clips,
-        tuple(readings),
+        tuple(readings or read_by_averaging(classifier)(corpus.clips)),
         collect(results, {corpus.name: corpus}, weights=[backbone, *heads], title=title),
         tuple(part for column in by for part in score_parts(corpus.clips, judgements, column)),
     )

@@ -110,11 +110,10 @@ def score(corpus: CorpusFeatures, system: str, reader: Reader) -> SystemResult:
 
 
 def judge_with_baselines(
-    corpus: CorpusFeatures, readings: Sequence[ClipReading], *, classifier: Classifier
+    corpus: CorpusFeatures, readings: Sequence[ClipReading] | None, *, classifier: Classifier
 ) -> list[Judgement]:
-    """Judge what heads make of a corpus, in `readings`, beside averaged frames and the majority class."""
-    heads = judge(corpus, HEAD, readings)
+    """Judge what heads make of a corpus, in `readings` if there are any, beside averaged frames and the majority."""
     averaged = judge(corpus, AVERAGE, read_by_averaging(classifier)(scored_clips(corpus)))
-    shares = np.bincount(heads.truth, minlength=len(Emotion)).astype(np.float32) / len(heads.truth)
-    majority = replace(heads, system=MAJORITY, probabilities=np.tile(shares, (len(heads.truth), 1)))
-    return [heads, averaged, majority]
+    shares = np.bincount(averaged.truth, minlength=len(Emotion)).astype(np.float32) / len(averaged.truth)
+    majority = replace(averaged, system=MAJORITY, probabilities=np.tile(shares, (len(averaged.truth), 1)))
+    return [*([] if readings is None else [judge(corpus, HEAD, readings)]), averaged, majority]

@@ -17,8 +17,7 @@ from ..emotions import EMOTION_NAMES, Emotion
 from ..errors import CorpusError, UsageError
 from ..networks import load_head
 from ..timeline import Doubles, Integers
-from ..weight_sets import default_head
-from ..weights import AVERAGE, read_record
+from ..weights import read_record
 from .features import ClipFeatures, CorpusFeatures
 from .judgements import MAJORITY, Judgement, choose_answers, judge
 from .metrics import NO_FACE, SHAPE, Difference, Interval, cluster_bootstrap, paired_bootstrap
@@ -60,15 +59,15 @@ class RealEvaluation:
     """All figures about one set of real recordings."""
 
     corpus: CorpusFeatures
-    reported: str  # the system that reports show by default with these weights
+    reported: str  # what reports show: the ensemble of the heads, or single faces where there are none
     readings: tuple[ClipReading, ...]  # of that system, as it is
     figures: tuple[Figure, ...]
     curve: tuple[Figure, ...]  # of OTHERS
-    leads: Mapping[tuple[str, int], Difference]  # of the ensemble over single faces, by treatment and answers
+    leads: Mapping[tuple[str, int], Difference]  # of the ensemble, if any, over single faces, by treatment and answers
     peaks: tuple[Figure, ...]  # the peak's emotion, of six
     peak_leads: Mapping[str, Difference]  # of the peak over the emotion of six, by treatment
     raters: tuple[float, Interval] | None  # their mean share of hits over the emotions
-    trust: tuple[Trust, ...]  # of the reported system; agreement is that of the heads
+    trust: tuple[Trust, ...]  # of the reported system
     moves_features: bool  # whether the backbone's record has the mean feature that baselines need
 
 
@@ -102,7 +101,7 @@ def evaluate_real(
     if len({clip.speaker for clip in corpus.clips}) == len(corpus.clips):
         raise UsageError("Expected several clips of each speaker, but each clip has one of its own. Name the speakers.")
     ensemble = read_with_heads([load_head(file) for file in heads], on_progress=on_progress)
-    readers = {ENSEMBLE: ensemble, FACES: read_by_averaging(read_classifier(backbone))}
+    readers = ({ENSEMBLE: ensemble} if heads else {}) | {FACES: read_by_averaging(read_classifier(backbone))}
     systems = [System(name, corpus.clips, tuple(read(corpus.clips)), read) for name, read in readers.items()]
     peer = _read_peer(folder / PEER_TABLE, corpus)
     systems += [System(PEER, corpus.clips, peer, None)] if peer else []
@@ -114,28 +113,27 @@ def evaluate_real(
     }
     judged = {key: judge(corpus, key[0], readings) for key, readings in treated.items()}
     figures = [figure for (_, treatment), each in judged.items() for figure in _score(each, treatment)]
-    reported = FACES if default_head(backbone) == AVERAGE else ENSEMBLE
+    reported = systems[0].name
     peaks = {treatment: _judge_peaks(corpus, treated[reported, treatment]) for treatment in TREATMENTS}
     return RealEvaluation(
         corpus,
         reported,
-        treated[reported, AS_IS],
-        (*figures, *_score(_judge_majority(judged[ENSEMBLE, AS_IS]), AS_IS)),
+        tuple(treated[reported, AS_IS]),
+        (*figures, *_score(_judge_majority(judged[reported, AS_IS]), AS_IS)),
         tuple(figure for system in systems for figure in _draw_curve(system, reference)),
         {
             (treatment, answers): _compare(judged[FACES, treatment], judged[ENSEMBLE, treatment], answers)
             for treatment in TREATMENTS
             for answers in ANSWERS
+            if heads
         },
         tuple(Figure(treatment, None, each.score(answers=ANSWERS[1])) for treatment, each in peaks.items()),
         {treatment: _compare(judged[reported, treatment], each, ANSWERS[1]) for treatment, each in peaks.items()},
         _score_raters(corpus),
         tuple(
             trust
-            for name in dict.fromkeys((ENSEMBLE, reported))
             for treatment in TREATMENTS
-            for trust in _measure_trust(corpus, treatment, treated[name, treatment])
-            if name == reported or trust.separation.measure == AGREEMENT
+            for trust in _measure_trust(corpus, treatment, treated[reported, treatment])
         ),
         moves_features=reference is not None,
     )

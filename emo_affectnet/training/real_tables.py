@@ -188,7 +188,7 @@ def write_real(found: RealEvaluation, folder: Path, *, weights: dict[str, str]) 
     write_clips(found.corpus.clips, found.readings, folder / "clips.csv")
     parts = {
         "UAR": score_rows(found),
-        "Lead of the heads over averaged faces": lead_rows(found),
+        **({"Lead of the heads over averaged faces": lead_rows(found)} if found.leads else {}),
         "How much of a person a baseline needs": curve_rows(found),
         "Emotion or peak": answer_rows(found),
         "Does it know when it is right": trust_rows(found),
