@@ -56,7 +56,7 @@ def analyze(
 ) -> list[Outcome]:
     """Write a report for every video under `paths` into `save`, and the summary; return its rows.
 
-    >>> analyze(["my_recordings"], save="report", options=Options({"head": "SAVEE"}, faces="all"))
+    >>> analyze(["my_recordings"], save="report", options=Options({"detector": "full-range"}, faces="all"))
 
     Files and folders may lie here or, by an address such as s3://bucket/folder, far away.
     A video whose report is there, made of the same bytes with the same options, is kept as it is unless `force`d.

@@ -386,11 +386,10 @@ def train_adaptive(labels: Path, save: Path, alpha: float, backbone: str | None)
 def tell_results(result: "EvaluationResult", save: Path, *, system: str | None = None) -> None:
     """Print the table and write it, with a picture of the confusion matrices of `system`, or else of the heads."""
     from .plots import plot_confusions
-    from .training.results import HEAD
     from .training.tables import brief_rows, confusion_items, remarks, write_results
 
     print_table(result.title, brief_rows(result))
     for remark in remarks(result):
         click.echo(remark)
     write_results(result, save)
-    plot_confusions(confusion_items(result, system=system or HEAD), save / "confusions.png")
+    plot_confusions(confusion_items(result, system=system or result.results[0].system), save / "confusions.png")

@@ -87,8 +87,8 @@ def find_thresholds(name: str = DEFAULT_WEIGHTS) -> Path:
     path = bundled_folder() / thresholds if thresholds else None
     if path is None or not path.is_file():
         raise UsageError(
-            f"An adaptive analysis goes by thresholds, and there are none for the weight set {name}. Learn them with "
-            "'emo-affectnet train adaptive' and give them with --thresholds."
+            f"An adaptive analysis goes by thresholds, and there are none for the weight set {name}. Use the set "
+            f"{STUDY_WEIGHTS}, or learn them with 'emo-affectnet train adaptive' and give them with --thresholds."
         )
     return path
 

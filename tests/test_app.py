@@ -34,6 +34,8 @@ from emo_affectnet.errors import UsageError
 from emo_affectnet.pages import Segment
 from emo_affectnet.recognizer import EmotionRecognizer
 from emo_affectnet.summary import Outcome
+from emo_affectnet.weight_sets import resolve_backbone
+from emo_affectnet.weights import describe_trust
 
 with warnings.catch_warnings():  # what Gradio and its server say of each other
     warnings.simplefilter("ignore")
@@ -196,13 +198,15 @@ def test_the_page_says_the_emotion_that_the_command_line_says(analysed: "Page", 
     row = pd.read_csv(command_line / "summary.csv").iloc[0]
     said = analysed.inner_text("#summary").split("\n", 1)
     assert said[0] == row["emotion"] == "Happiness"
-    assert said[1].strip() == f"face seen in 100% of 340 frames · heads agree {row['agreement']:.0%} · 1 person"
+    assert f"face seen in 100% of 340 frames · mean probability {row['Happiness']:.0%} · 1 person" in said[1]
+    assert said[1].strip().startswith(f"peak: Happiness {row['peak_probability']:.0%} at ")
+    assert said[1].strip().endswith(describe_trust(resolve_backbone()))
 
 
 def test_the_page_lists_the_parts_of_the_clip(analysed: "Page") -> None:
     rows = [row.split("\t") for row in analysed.locator("#segments tr").all_inner_texts()]
     assert rows[0] == ["from", "to", "emotion", "mean"]
-    assert [row[2] for row in rows[1:]] == ["Happiness", "Surprise", "Sadness", "Anger"]
+    assert [row[2] for row in rows[1:]] == ["Neutral", "Happiness", "Surprise", "Sadness", "Anger"]
     assert rows[1][0] == "0:00.0"
     assert rows[-1][1] == "0:13.6"
 
@@ -468,12 +472,12 @@ def test_the_live_tab_draws_and_says_who_is_there(fake_recognizer: EmotionRecogn
     with gr.Blocks(analytics_enabled=False):
         tab = LiveTab(Sessions(tmp_path), recognizers)
     request: Any = FakeRequest()
-    assert tab.look(None, "temporal", request) == ("", "")
-    picture, words = tab.look(np.full((48, 64, 3), 90, np.uint8), "temporal", request)
+    assert tab.look(None, "temporal", False, request) == ("", "")
+    picture, words = tab.look(np.full((48, 64, 3), 90, np.uint8), "temporal", False, request)
     assert 'alt="Camera, person 1: Happiness"' in picture
     assert words == "<p>Person 1: <strong>Happiness</strong> 48%</p>"
-    assert "<strong>Surprise</strong> 70%" in tab.look(np.full((48, 64, 3), 90, np.uint8), "static", request)[1]
-    assert "There is no mode" in tab.look(np.full((48, 64, 3), 90, np.uint8), "sideways", request)[1]
+    assert "<strong>Surprise</strong> 70%" in tab.look(np.full((48, 64, 3), 90, np.uint8), "static", False, request)[1]
+    assert "There is no mode" in tab.look(np.full((48, 64, 3), 90, np.uint8), "sideways", False, request)[1]
     assert list(tmp_path.iterdir()) == []
 
 

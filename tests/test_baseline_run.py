@@ -504,7 +504,7 @@ from emo_affectnet import recognizer as module
 from emo_affectnet.batch import analyze
 from emo_affectnet.inputs import Options
 
-module.DETECTORS["short-range"] = lambda confidence=None: FakeDetector()
+module.DETECTORS["near-and-far"] = lambda confidence=None: FakeDetector()
 module.open_engine = lambda weights, **options: BrightAnger(weights)
 recognizer = module.EmotionRecognizer()
 recognizer.reference = REFERENCE

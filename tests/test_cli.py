@@ -26,7 +26,8 @@ from emo_affectnet.models import LSTMHead
 from emo_affectnet.recognizer import EmotionRecognizer
 from emo_affectnet.reports import read_csv
 from emo_affectnet.video_writer import VideoWriter
-from emo_affectnet.weights import HEAD_NAMES, bundled_folder
+from emo_affectnet.weight_sets import resolve_backbone
+from emo_affectnet.weights import HEAD_NAMES, bundled_folder, describe_trust
 
 MakeVideo = Callable[..., Path]
 HEAVY = ("torch", "cv2", "mediapipe", "matplotlib", "pandas", "numpy", "av", "tensorflow")
@@ -164,9 +165,10 @@ def test_run_says_on_the_error_stream_what_failed_and_nothing_else(
     for line, (name, words) in zip(failures, BAD.items(), strict=True):
         assert line.startswith(f'Failed: Expected a video in "{folder / name}", but {words}; ')
     lines = done.stdout.splitlines()
-    assert lines[-2:] == [
+    assert lines[-3:] == [
         f"{len(GOOD)} of {len(GOOD) + len(BAD)} reports in {save}, with summary.csv.",
         "Passed over, as they are no videos: notes.txt",
+        describe_trust(resolve_backbone()),
     ]
     assert [line for line in lines if line.endswith(": failed")] == [f"{name}: failed" for name in BAD]
     assert any(line.startswith("blank.mp4: no face (10 frames, ") for line in lines)
@@ -177,7 +179,7 @@ def test_analyze_equals_run_and_is_silent_when_all_is_well(
 ) -> None:
     done = execute("-m", "emo_affectnet", "analyze", folder / FACE, folder / "blank.mp4", "--save", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == f"2 of 2 reports in {tmp_path}, with summary.csv."
+    assert done.stdout.splitlines()[-2] == f"2 of 2 reports in {tmp_path}, with summary.csv."
     for name in (FACE, "blank.mp4"):
         csv = Path(name).with_suffix(".csv")
         assert (tmp_path / csv).read_bytes() == (report[0] / csv).read_bytes()
@@ -215,14 +217,15 @@ def test_failures_are_listed_last(videos: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1
     lines = result.output.splitlines()
     assert lines[0] == "Network: fake in fp32, nowhere."
-    # conftest.FakeEngine: four of six heads agree
-    assert lines[1].startswith("a.mp4: Happiness (face seen 100%, heads agree 67%, ")
+    # conftest.FakeEngine: four of six heads give it 0.7, two 0.05
+    assert lines[1].startswith("a.mp4: Happiness (face seen 100%, probability 48%, ")
     assert lines[2] == "b.mp4: failed"
     assert lines[3].startswith("c.mp4: Happiness (")
     assert lines[4] == f"2 of 3 reports in {tmp_path / 'report'}, with summary.csv."
-    assert lines[5:] == result.stderr.splitlines()
-    assert lines[5].startswith(f'Failed: Expected a video in "{videos / "b.mp4"}", but ')
-    assert lines[6:] == [
+    assert lines[5] == describe_trust(resolve_backbone())
+    assert lines[6:] == result.stderr.splitlines()
+    assert lines[6].startswith(f'Failed: Expected a video in "{videos / "b.mp4"}", but ')
+    assert lines[7:] == [
         "To try again what failed, and nothing else, run the same command again:",
         f"  main analyze {videos} --save {tmp_path / 'report'}",
     ]
@@ -274,7 +277,7 @@ def test_video_without_a_face_exits_well(
     monkeypatch.setitem(recognizer_module.DETECTORS, "near-and-far", lambda confidence=None: FakeDetector(script=[]))
     result = invoke(main, "analyze", make_video("a.mp4", frames=12), "--save", tmp_path / "report")
     assert (result.exit_code, result.stderr) == (0, "")
-    _, only, last = result.stdout.splitlines()
+    _, only, last, _ = result.stdout.splitlines()
     assert only.startswith("a.mp4: no face (12 frames, ")
     assert last == f"1 of 1 report in {tmp_path / 'report'}, with summary.csv."
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import torch
@@ -15,7 +16,7 @@ from emo_affectnet.cli import main
 from emo_affectnet.emotions import Emotion
 from emo_affectnet.mobilenet import BACKBONES
 from emo_affectnet.training.corpora import FERPLUS_COLUMNS
-from emo_affectnet.training.fit import FitConfig
+from emo_affectnet.training.fit import RECIPES
 from emo_affectnet.training.heads import HeadConfig
 from emo_affectnet.weights import CORPUS_NAMES, bundled_folder, read_record
 
@@ -51,11 +52,11 @@ def test_train_backbone_stops_in_time_and_goes_on(faces: Path, tmp_path: Path, m
 
 
 def test_train_backbone_takes_several_corpora(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emo_affectnet.training.fit.ResNet50", NarrowBackbone)
+    monkeypatch.setitem(BACKBONES, "ResNet50", NarrowBackbone)
     make_packed("cfee")(tmp_path / "packed")
     make_packed("kdef")(tmp_path / "packed")
     corpora = [word for name in ("CFEE", "KDEF") for word in ("--corpus", f"{name}={tmp_path / 'packed'}")]
-    options = ("--corpus", f"FER+={faces}", *corpora, "--policy", "CFEE.compound=halves", "--side", 32, "--passes", 1)
+    options = ("--corpus", f"FER+={faces}", *corpora, "--policy", "CFEE.compound=halves", "--sizes", 32, "--passes", 1)
     done = invoke(main, "train", "backbone", *options, "--save", tmp_path / "mine", "--device", "cpu")
     assert done.exit_code == 0, done.output
     assert "CFEE: 4 labelled faces" in done.output
@@ -83,8 +84,10 @@ def test_train_backbone_without_a_corpus_says_how_to_give_one(tmp_path: Path) ->
 
 def test_the_defaults_of_the_command_are_those_of_the_library() -> None:
     backbone, heads = (main.commands["train"].commands[name] for name in ("backbone", "heads"))
-    defaults = {option.name: option.default for option in backbone.params}
-    assert (defaults["passes"], defaults["learning_rate"]) == (FitConfig().passes, FitConfig().learning_rate)
+    words = {option.name: option.help or "" for option in backbone.params if isinstance(option, click.Option)}
+    for name, recipe in RECIPES.items():
+        shown = f"MobileNet: {recipe.passes}]" if name == "MobileNet" else f"[default: {recipe.passes};"
+        assert shown in words["passes"]
     defaults = {option.name: option.default for option in heads.params}
     assert (defaults["seed"], defaults["steps"]) == (HeadConfig().seed, HeadConfig().steps)
 
@@ -258,7 +261,7 @@ def test_evaluate_real_prints_its_tables_and_leaves_them_with_pictures(tmp_path:
     lines = [f"{video},{emotion},{speaker},{start},{end},80" for emotion, speaker, start, end in rows]
     (tmp_path / "clips.csv").write_text("\n".join(["path,emotion,speaker,start,end,hit_rate", *lines]) + "\n")
     options = ("--save", tmp_path / "results", "--cache", tmp_path / "cache", "--jobs", 1)
-    result = invoke(main, "evaluate", "real", tmp_path, *options)
+    result = invoke(main, "evaluate", "real", tmp_path, "--weights", "bundled", *options)
     assert result.exit_code == 0, result.output
     assert "4 clips of 2 people, a face found in 4 (100.0%)" in result.output
     table = (tmp_path / "results" / "table.md").read_text(encoding="utf-8")  # a narrow terminal breaks names

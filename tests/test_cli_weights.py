@@ -39,12 +39,17 @@ def test_list_has_a_row_for_everything_that_comes_without_a_hand(width: int, mon
     assert max(len(line) for line in result.stdout.splitlines()) <= width
     rows = listed(result.stdout)
     by_url = [entry.name for entry in CATALOGUE.values() if entry.urls]
-    assert list(rows) == ["bundled/backbone", *(f"bundled/{name}" for name in CORPUS_NAMES), *by_url]
+    assert list(rows) == [
+        "bundled/backbone",
+        *(f"bundled/{name}" for name in CORPUS_NAMES),
+        "bundled-mobile/backbone",
+        *by_url,
+    ]
     assert rows["bundled/backbone"] == ["backbone", "49.3", "yes"]
     assert rows["bundled/SAVEE"] == ["head", "5.8", "yes", "SAVEE"]
     assert rows["emo-affectnet/backbone"] == ["backbone", "98.6", "no"]
     assert rows["emo-affectnet/RAVDESS"] == ["head", "?", "no", "RAVDESS"]  # nobody tells its size
-    assert "bundled-mobile: missing, it did not come with this copy of the package" in result.stdout
+    assert rows["bundled-mobile/backbone"] == ["backbone", "3.3", "yes"]
     assert "and 16 more by hand" in result.stdout
     assert " ".join(result.stdout.split()).endswith(NAMING)
 
@@ -134,7 +139,7 @@ def test_terminal_shows_a_bar(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> 
 def test_verify_looks_at_everything_that_is_here(place: Path, make_entry: MakeEntry) -> None:
     assert invoke("verify").output.splitlines() == [
         "bundled: 7 files are what their records say.",
-        "bundled-mobile: missing, it did not come with this copy of the package.",
+        "bundled-mobile: 1 file is what its record says.",
     ]
     make_entry("a.h5", DATA)
     make_entry("b.pt", state_dict(), is_known=False)
@@ -161,10 +166,11 @@ def test_verify_lists_every_damaged_file_last(
     monkeypatch.setattr(weight_sets, "bundled_folder", lambda: tmp_path / "set")
     result = invoke("verify")
     assert result.exit_code == 1
-    assert result.stdout.splitlines()[1:] == [f"small/b.h5: is the published file: {place / 'small' / 'b.h5'}"]
-    first, second = result.stderr.splitlines()
+    assert result.stdout.splitlines() == [f"small/b.h5: is the published file: {place / 'small' / 'b.h5'}"]
+    first, second, third = result.stderr.splitlines()
     assert first.startswith("Failed: Expected the record of backbone.pt")
-    assert second == (
+    assert second.startswith(f"Failed: Expected a weight file at {tmp_path / 'set' / 'mobile.pt'}, but there is none")
+    assert third == (
         f"Failed: small/a.h5: {place / 'small' / 'a.h5'} should be another file, it is cut short or damaged "
         f"(1000 bytes of {SIZE})."
     )

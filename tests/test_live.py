@@ -31,7 +31,7 @@ LAG = 1.0  # s: half a window, by which the past 2 s are behind the 2 s around a
 
 @pytest.fixture(scope="module")
 def bundled() -> EmotionRecognizer:
-    return EmotionRecognizer()
+    return EmotionRecognizer(weights="bundled")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def fake() -> EmotionRecognizer:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(DETECTORS, "near-and-far", lambda confidence=None: FakeDetector())
         patch.setattr("emo_affectnet.recognizer.open_engine", lambda weights, **options: FakeEngine())
-        return EmotionRecognizer()
+        return EmotionRecognizer(weights="bundled")
 
 
 @pytest.fixture

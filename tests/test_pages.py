@@ -228,6 +228,7 @@ def test_a_click_in_the_timeline_jumps_there(page_path: Path, open_page: OpenPag
     assert read_time(page) == pytest.approx(END / 2, abs=FRAME)
     assert read_cursor(page) == pytest.approx(END / 2, abs=FRAME)
     assert page.locator("#now-emotion").inner_text() == "Anger"
+    box = slider.bounding_box()  # the page may have scrolled
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + 90, steps=3)

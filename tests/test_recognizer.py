@@ -27,7 +27,7 @@ LEFT, RIGHT = Face((2, 10, 20, 40), 0.9), Face((40, 10, 60, 44), 0.8)
 
 @pytest.fixture(scope="module")
 def bundled() -> EmotionRecognizer:
-    return EmotionRecognizer()
+    return EmotionRecognizer(weights="bundled")
 
 
 def test_there_is_one_row_for_every_frame_with_its_time(fakes: EmotionRecognizer, make_video: MakeVideo) -> None:
@@ -153,7 +153,7 @@ def test_tables_of_looks_are_made_while_the_networks_load(monkeypatch: pytest.Mo
 
 def test_a_named_head_reports_its_own_probabilities(carphone: Path, bundled: EmotionRecognizer) -> None:
     everyone = bundled.predict(carphone)
-    one = EmotionRecognizer(head="RAVDESS").predict(carphone)
+    one = EmotionRecognizer(weights="bundled", head="RAVDESS").predict(carphone)
     np.testing.assert_array_equal(one.window_probabilities, everyone.window_probabilities)
     np.testing.assert_array_equal(one.reported_windows, everyone.window_probabilities[everyone.heads.index("RAVDESS")])
     assert not np.array_equal(one.probabilities, everyone.probabilities)
@@ -162,7 +162,10 @@ def test_a_named_head_reports_its_own_probabilities(carphone: Path, bundled: Emo
 @pytest.mark.parametrize(
     ("choice", "sentence"),
     [
-        ({"head": "Ravdess"}, "no head named 'Ravdess'; choose one of: Aff-Wild2, CREMA-D, IEMOCAP, RAMAS, RAVDESS"),
+        (
+            {"weights": "bundled", "head": "Ravdess"},
+            "no head named 'Ravdess'; choose one of: Aff-Wild2, CREMA-D, IEMOCAP, RAMAS, RAVDESS",
+        ),
         (
             {"detector": "retina"},
             "no detector named 'retina'; choose one of: near-and-far, short-range, full-range, face-mesh",
@@ -207,4 +210,4 @@ def test_a_file_that_is_no_video_is_an_error(fakes: EmotionRecognizer, tmp_path:
 
 def test_the_fakes_stand_where_the_real_parts_do() -> None:
     assert set(module.DETECTORS) == {"near-and-far", "short-range", "full-range", "face-mesh"}
-    assert FakeEngine.heads == EmotionRecognizer().heads
+    assert FakeEngine.heads == EmotionRecognizer(weights="bundled").heads

@@ -173,7 +173,7 @@ def test_a_face_seen_too_briefly_has_no_engagement_and_the_summary_says_why(
 
 
 def test_engagement_names_the_backbones_it_can_read() -> None:
-    with pytest.raises(UsageError, match=r"1280 features .* backbone\.pt gives 512\. .* enet_b0_8_best_afew, "):
+    with pytest.raises(UsageError, match=r"1280 features .* mobile\.pt gives 512\. .* enet_b0_8_best_afew, "):
         EmotionRecognizer(engagement=True)
 
 
@@ -242,7 +242,9 @@ def test_a_file_that_holds_no_thresholds_leaves_nothing_behind(
 
 
 def test_the_bundled_thresholds_are_for_the_bundled_backbone(tmp_path: Path) -> None:
-    result = invoke(main, "analyze", VIDEO_FOLDER / "expressions.mp4", "--adaptive", "--save", tmp_path)
+    result = invoke(
+        main, "analyze", VIDEO_FOLDER / "expressions.mp4", "--weights", "bundled", "--adaptive", "--save", tmp_path
+    )
     assert result.exit_code == 0, result.output
     assert " frames looked at, " in result.output
     assert f"1 of 1 video summed up in {tmp_path / 'summary.csv'}.\n" in result.output
@@ -278,8 +280,12 @@ def test_analyze_takes_a_sibling_by_its_name(
         ),
         (("--backbone", "enet_b0_7"), MissingWeights, "pickled module only, which can run code and is refused"),
         (("--backbone", NAME, "--engine", "tensorflow"), UsageError, "leave out engine"),
-        (("--backbone", NAME, "--head", "RAVDESS"), UnknownName, "no head named 'RAVDESS'; choose one of: average"),
-        (("--smoothing", "1"), UsageError, "Smoothing is for single faces"),
+        (
+            ("--backbone", NAME, "--head", "RAVDESS"),
+            UsageError,
+            "RAVDESS was asked for, but these weights have no heads",
+        ),
+        (("--weights", "bundled", "--smoothing", "1"), UsageError, "Smoothing is for single faces"),
         (("--head", "average", "--smoothing", "-1"), UsageError, "0 s or more, but -1.0 was given"),
         (("--thresholds", "a.json"), UsageError, "--thresholds belongs to --adaptive"),
     ],

@@ -29,7 +29,7 @@ EXPRESSIONS = VIDEO_FOLDER / "expressions.mp4"
 
 @pytest.fixture(scope="module")
 def bundled() -> EmotionRecognizer:
-    return EmotionRecognizer()
+    return EmotionRecognizer(weights="bundled")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def fake() -> EmotionRecognizer:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(module.DETECTORS, "near-and-far", lambda confidence=None: FakeDetector())
         patch.setattr(module, "open_engine", lambda weights, **options: FakeEngine())
-        return EmotionRecognizer()
+        return EmotionRecognizer(weights="bundled")
 
 
 @pytest.fixture
@@ -303,7 +303,7 @@ def test_a_scripted_backbone_lends_its_last_layer(scripted) -> None:
 @pytest.mark.parametrize("classes", [None, 8], ids=["no last layer", "one for eight emotions"])
 def test_a_backbone_without_its_last_layer_is_refused_when_static_is_asked_for(scripted, classes: int | None) -> None:
     _, path = scripted(classes)
-    recognizer = EmotionRecognizer(backbone=path)
+    recognizer = EmotionRecognizer(weights="bundled", backbone=path)
     recognizer.open_stream()
     with pytest.raises(WrongArchitecture, match=r"backbone\.pth should be a backbone with a last layer fc2"):
         recognizer.open_stream(mode="static")

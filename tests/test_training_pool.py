@@ -20,7 +20,7 @@ from corpus_trees import (
 
 from emo_affectnet.emotions import Emotion
 from emo_affectnet.errors import CorpusError, UsageError
-from emo_affectnet.training.corpora import FaceImages, LabelledImage, scan
+from emo_affectnet.training.corpora import FERPLUS_PREPROCESSING, FaceImages, LabelledImage, scan
 from emo_affectnet.training.pool import read_pool, sampling_weights, set_aside
 
 
@@ -29,7 +29,7 @@ def test_faces_of_all_corpora_are_colour_of_one_side(tmp_path: Path) -> None:
         scan("FER+", make_ferplus_packages(tmp_path / "fer")),
         scan("CFEE", make_cfee(tmp_path / "cfee"), {"compound": "halves"}),
     ]
-    train, valid = read_pool(scans, side=24)
+    train, valid = read_pool(scans, side=24, preprocessing=FERPLUS_PREPROCESSING)
     assert train.images.shape == (7, 24, 24, 3)  # a clear and a divided face of FER+, all five of CFEE
     assert train.images.dtype == np.uint8
     assert (train.images[0] == 0).all()  # the grey levels of the first face, repeated
@@ -41,7 +41,9 @@ def test_faces_of_all_corpora_are_colour_of_one_side(tmp_path: Path) -> None:
 
 def test_a_test_split_has_no_part_in_training_and_faces_of_no_split_have(tmp_path: Path) -> None:
     found = scan("CFEE", make_packed("cfee")(tmp_path))
-    train, valid = read_pool([found, scan("FER+", make_ferplus_packages(tmp_path / "fer"))], side=8)
+    train, valid = read_pool(
+        [found, scan("FER+", make_ferplus_packages(tmp_path / "fer"))], side=8, preprocessing=FERPLUS_PREPROCESSING
+    )
     assert Emotion.Fear not in train.labels[train.groups == 0]  # it is that of the test split
     assert train.labels[train.groups == 0].tolist() == [Emotion.Anger, Emotion.Sadness]
     assert len(valid) == 1
@@ -49,7 +51,7 @@ def test_a_test_split_has_no_part_in_training_and_faces_of_no_split_have(tmp_pat
 
 def test_without_a_valid_split_a_tenth_is_set_aside(tmp_path: Path) -> None:
     pictures = {f"kdef/AF{number:02d}/AF{number:02d}ANS.JPG": picture(number, kind="JPEG") for number in range(1, 31)}
-    train, valid = read_pool([scan("KDEF", write(tmp_path, pictures))], side=8)
+    train, valid = read_pool([scan("KDEF", write(tmp_path, pictures))], side=8, preprocessing=FERPLUS_PREPROCESSING)
     assert (len(train), len(valid)) == (27, 3)
 
 
@@ -76,13 +78,17 @@ def test_people_of_one_name_in_two_corpora_are_two() -> None:
 
 def test_a_corpus_that_cannot_be_trained_on_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="PEDFE is for judging only"):
-        read_pool([scan("PEDFE", make_pedfe(tmp_path / "pedfe"))], side=8)
+        read_pool([scan("PEDFE", make_pedfe(tmp_path / "pedfe"))], side=8, preprocessing=FERPLUS_PREPROCESSING)
     with pytest.raises(CorpusError, match="SAVEE is a corpus of videos"):
-        read_pool([scan("SAVEE", make_savee(tmp_path / "savee"))], side=8)
+        read_pool([scan("SAVEE", make_savee(tmp_path / "savee"))], side=8, preprocessing=FERPLUS_PREPROCESSING)
     rafdb = scan("RAF-DB", make_rafdb(tmp_path / "rafdb"))
     only_test = replace(rafdb, images=tuple(image for image in rafdb.images if image.split == "test"))
     with pytest.raises(CorpusError, match="RAF-DB in .* has no face to train on"):
-        read_pool([scan("AffectNet", make_affectnet_csv(tmp_path / "affectnet")), only_test], side=8)
+        read_pool(
+            [scan("AffectNet", make_affectnet_csv(tmp_path / "affectnet")), only_test],
+            side=8,
+            preprocessing=FERPLUS_PREPROCESSING,
+        )
 
 
 def test_faces_that_cannot_be_read_are_no_set(tmp_path: Path) -> None:
@@ -90,7 +96,7 @@ def test_faces_that_cannot_be_read_are_no_set(tmp_path: Path) -> None:
     for image in (tmp_path / "jaffe").iterdir():
         image.write_bytes(b"text")
     with pytest.raises(CorpusError, match="no readable face to train on in JAFFE"):
-        read_pool([found], side=8)
+        read_pool([found], side=8, preprocessing=FERPLUS_PREPROCESSING)
 
 
 def make_faces(labels: list[int], groups: list[int] | None = None) -> FaceImages:

@@ -46,7 +46,7 @@ def own_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_set_resolves_to_a_backbone_and_six_heads(own_set: Path) -> None:
-    files = resolve()
+    files = resolve("bundled")
     assert files.backbone == own_set / "backbone.pt"
     assert files.heads == {name: own_set / f"{name}.pt" for name in CORPUS_NAMES}
     assert list(files.heads) == list(CORPUS_NAMES)
@@ -57,17 +57,17 @@ def test_files_by_path_take_the_place_of_the_sets_own(own_set: Path, tmp_path: P
     backbone, head = tmp_path / "mine.pth", tmp_path / "my head.pt"
     backbone.write_bytes(b"other")
     head.write_bytes(b"other")
-    files = resolve(backbone=backbone, head=head)
+    files = resolve("bundled", backbone=backbone, head=head)
     assert (files.backbone, files.heads) == (backbone, {"my head": head})
-    assert resolve(head=head).backbone == own_set / "backbone.pt"
-    assert list(resolve(backbone=backbone).heads) == list(CORPUS_NAMES)
+    assert resolve("bundled", head=head).backbone == own_set / "backbone.pt"
+    assert list(resolve("bundled", backbone=backbone).heads) == list(CORPUS_NAMES)
 
 
 def test_backbone_without_a_record_is_read_as_the_published_one(own_set: Path, tmp_path: Path) -> None:
     backbone = tmp_path / "published.pt"
     backbone.write_bytes(b"abc")
     # run.py of the original and keras-vggface's means of VGGFace2, in B, G, R
-    assert resolve(backbone=backbone).preprocessing == Preprocessing(
+    assert resolve("bundled", backbone=backbone).preprocessing == Preprocessing(
         input_size=224,
         channels="BGR",
         mean=(91.4953, 103.8827, 131.0912),
@@ -75,7 +75,7 @@ def test_backbone_without_a_record_is_read_as_the_published_one(own_set: Path, t
         crop_margin=(0.0, 0.0, 0.0, 0.0),
     )
     write_backbone(backbone)
-    assert resolve(backbone=backbone).preprocessing == OWN_PREPROCESSING
+    assert resolve("bundled", backbone=backbone).preprocessing == OWN_PREPROCESSING
 
 
 @pytest.mark.parametrize("name", ["backbone", "SAVEE"])
@@ -83,17 +83,17 @@ def test_set_without_one_of_its_records_is_refused(own_set: Path, name: str) -> 
     # Without the record a backbone of one's own was read as the published one is, and nothing was checked.
     (own_set / f"{name}.json").unlink()
     with pytest.raises(MissingWeights) as caught:
-        resolve()
+        resolve("bundled")
     assert str(caught.value).startswith(f"Expected the record of {name}.pt at {own_set / name}.json, but there is none")
 
 
 def test_damaged_or_missing_file_of_a_set_is_refused(own_set: Path) -> None:
     (own_set / "RAMAS.pt").write_bytes(b"other")
     with pytest.raises(CorruptWeights, match=r"RAMAS\.pt is not the file its record describes"):
-        resolve()
+        resolve("bundled")
     (own_set / "RAMAS.pt").unlink()
     with pytest.raises(MissingWeights, match=r"Expected a weight file at .*RAMAS\.pt"):
-        resolve()
+        resolve("bundled")
 
 
 def test_unknown_set_lists_the_valid_ones(own_set: Path) -> None:
@@ -108,11 +108,11 @@ def test_heads_of_another_backbone_are_warned_of(own_set: Path, tmp_path: Path, 
     path = own_set / "SAVEE.pt"
     own = hash_file(own_set / "backbone.pt")
     write_record(path, name="SAVEE", kind="head", held_out="SAVEE", backbone_sha256=own, **ABOUT)
-    resolve()
+    resolve("bundled")
     assert not caplog.records
     stranger = tmp_path / "stranger.pt"
     stranger.write_bytes(b"other")
-    resolve(backbone=stranger)
+    resolve("bundled", backbone=stranger)
     assert "another backbone than" in caplog.text
     assert "stranger.pt" in caplog.text
 
@@ -121,13 +121,13 @@ def test_a_head_may_belong_to_several_backbones(own_set: Path, caplog) -> None: 
     own = hash_file(own_set / "backbone.pt")
     about = {"name": "SAVEE", "kind": "head", "held_out": "SAVEE", **ABOUT}
     write_record(own_set / "SAVEE.pt", backbone_sha256=("a" * 64, own), **about)
-    resolve()
+    resolve("bundled")
     assert not caplog.records
     record = read_record(own_set / "SAVEE.pt")
     assert record is not None
     assert record.backbones == record.backbone_sha256 == ("a" * 64, own)
     write_record(own_set / "SAVEE.pt", backbone_sha256=("a" * 64, "b" * 64), **about)
-    resolve()
+    resolve("bundled")
     assert "another backbone than" in caplog.text
 
 
@@ -141,13 +141,10 @@ def test_each_bundled_set_has_files_of_its_own(own_set: Path) -> None:
         resolve("bundled-mobile")
     resolve("bundled")  # which does not need the other
     write_backbone(own_set / "mobile.pt")
-    for name in CORPUS_NAMES:
-        mobile.place(name).write_bytes(name.encode())
-        write_record(mobile.place(name), name=name, kind="head", held_out=name, **ABOUT)
     assert mobile.is_here
     files = resolve("bundled-mobile")
     assert files.backbone == own_set / "mobile.pt"
-    assert files.heads == {name: mobile.place(name) for name in CORPUS_NAMES}
+    assert files.heads == {}  # it averages single faces
     assert resolve("bundled").backbone == own_set / "backbone.pt"
 
 
@@ -168,7 +165,7 @@ def test_thresholds_are_those_of_the_set(own_set: Path) -> None:
     (own_set / BUNDLED["bundled"].thresholds).write_text("{}")
     assert find_thresholds("bundled") == own_set / "adaptive.json"
     for name in ("bundled-mobile", "emo-affectnet"):
-        with pytest.raises(UsageError, match=f"there are none for the weight set {name}. Learn them"):
+        with pytest.raises(UsageError, match=f"there are none for the weight set {name}. Use the set bundled"):
             find_thresholds(name)
 
 

@@ -270,8 +270,8 @@ def test_lfs_pointer_is_told_with_the_command_that_replaces_it(tmp_path: Path) -
 
 
 def test_bundled_files_are_what_their_records_say() -> None:
-    files = resolve()
-    assert files.backbone.parent == bundled_folder()
+    files = resolve("bundled")
+    assert files.backbone.parent == resolve().backbone.parent == bundled_folder()
     assert tuple(files.heads) == CORPUS_NAMES
     backbone = read_record(files.backbone)
     assert backbone is not None

@@ -77,7 +77,7 @@ def test_it_tells_what_runs_the_network_and_what_a_report_depends_on(crew: Worke
     assert crew.settings["engine"] == "onnxruntime, fp32"
     assert (crew.settings["faces"], crew.settings["formats"]) == ("primary", "csv")
     assert "SHA-256" in crew.settings["backbone"]
-    assert "SHA-256" in crew.settings["head"]
+    assert crew.settings["head"] == "average over 2 s"
     assert crew.extra_columns == ()
 
 

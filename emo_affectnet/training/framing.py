@@ -5,9 +5,9 @@ face, and what is cut out keeps some room around it, so that random views can mo
 """
 
 from dataclasses import replace
-from typing import Any
 
-import cv2
+import numpy as np
+from PIL import Image
 
 from ..faces import Detector, box_area, crop
 from ..weights import Preprocessing
@@ -28,11 +28,12 @@ def frame_face(picture: Picture, *, detect: Detector, preprocessing: Preprocessi
     height, width = picture.shape[:2]
     scale = SEARCHED_SIDE / max(height, width)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    enlarged: Any = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR if scale > 1 else cv2.INTER_AREA)
+    way = Image.Resampling.BILINEAR if scale > 1 else Image.Resampling.BOX
+    enlarged = np.array(Image.fromarray(picture).resize(size, way))
     level = 0 if enlarged[:4, :4].mean() < _BLACK else _GREY
-    searched: Any = cv2.copyMakeBorder(enlarged, *(BORDER,) * 4, cv2.BORDER_CONSTANT, value=(level,) * 3)
-    found = detect(searched)
-    repeated: Any = cv2.copyMakeBorder(enlarged, *(BORDER,) * 4, cv2.BORDER_REPLICATE)
+    sides = ((BORDER, BORDER), (BORDER, BORDER), (0, 0))
+    found = detect(np.pad(enlarged, sides, constant_values=level))
+    repeated = np.pad(enlarged, sides, mode="edge")
     if not found:
         whole = (BORDER, BORDER, BORDER + size[0], BORDER + size[1])
         return crop(repeated, whole, replace(preprocessing, crop_margin=(ROOM,) * 4, input_size=side))
