@@ -4,6 +4,7 @@ They differ in the backbone, which takes nearly all of the time. The heads are O
 computes several LSTMs that read the same windows wrongly, and says nothing.
 """
 
+import sys
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,8 @@ from .contract import Floats, Images, StudyEngine, normalize_crops, softmax, spl
 from .devices import choose_cpu
 from .graphs import find_backbone, find_heads, read_last_layer
 from .quantize import DISABLED_OPTIMIZERS, OnProgress
+
+_TELEMETRY = "openvino_telemetry"
 
 Run = Callable[[Floats], list[Floats]]  # the network's input to its outputs
 
@@ -145,12 +148,19 @@ def _infer(request: Any, x: Floats) -> list[Floats]:
 
 
 def _import_openvino() -> Any:
+    """Return OpenVINO without its telemetry, which would report its use to its makers, from a process it forks."""
+    hides = _TELEMETRY not in sys.modules
+    if hides:
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment] # Python's own mark of what must not be imported
     try:
         import openvino
     except ModuleNotFoundError as error:
         raise EngineUnavailable(
             f"The engine openvino needs {error.name}, which is not installed: pip install 'emo-affectnet[openvino]'"
         ) from error
+    finally:
+        if hides:
+            del sys.modules[_TELEMETRY]
     return openvino
 
 
