@@ -1,5 +1,7 @@
 """Preprocessing by value, the torch engine against plain PyTorch, and the sentence for every wrong weight file."""
 
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -491,3 +493,15 @@ def test_bundled_files_load_and_run(crops: np.ndarray, windows: np.ndarray) -> N
     probabilities = engine.classify(windows)
     assert engine.heads == CORPUS_NAMES
     np.testing.assert_allclose(probabilities.sum(axis=2), np.ones((6, 6)), atol=1e-4)
+
+
+def test_openvino_does_not_report_its_use_to_its_makers() -> None:
+    pytest.importorskip("openvino")
+    code = (
+        "import sys, threading; from emo_affectnet.engines import OpenVinoEngine\n"
+        "from emo_affectnet.weight_sets import resolve\n"
+        "OpenVinoEngine(resolve())\n"
+        "print([name for name in sys.modules if name.startswith('openvino_telemetry')], threading.active_count())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[-2] == "[] 1"
