@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 REFERENCE = np.full(512, 100.0)  # brightness of the faces that this backbone was trained on
 LEVELS = {"ada/1.mp4": 40, "ada/2.mp4": 60, "ada/3.mp4": 50, "bob/1.mp4": 180, "bob/2.mp4": 200}  # two people
 NAMES = list(EMOTION_NAMES)
-STRIDE = 7  # calls to the system from one that is cut off to the next; 1 takes minutes
+STRIDE = 5  # calls to the system from one that is cut off to the next; 1 takes minutes
 
 
 class BrightAnger(FakeEngine):

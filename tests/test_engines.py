@@ -484,7 +484,7 @@ def test_damaged_length_that_asks_for_all_memory_is_our_error(tmp_path: Path, mo
 def test_bundled_files_load_and_run(crops: np.ndarray, windows: np.ndarray) -> None:
     from emo_affectnet.weight_sets import resolve
 
-    files = resolve()
+    files = resolve("bundled")
     engine = TorchEngine(files, device="cpu")
     size = files.preprocessing.input_size
     features = engine.embed(np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8))
