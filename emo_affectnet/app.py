@@ -249,7 +249,7 @@ class LiveTab:
             return "", ""
         session = self._sessions.find(_name(request))
         try:
-            with self._recognizers.lend("live", weights=DEFAULT_WEIGHTS, head=AVERAGE) as recognizer:
+            with self._recognizers.lend("live", weights=DEFAULT_WEIGHTS, head=None) as recognizer:
                 baseline = PERSON if has_baseline else None
                 if session.live is None or session.live.choices != (mode, baseline):
                     session.live = LiveView(recognizer.open_stream(mode=mode, baseline=baseline))

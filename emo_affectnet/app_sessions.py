@@ -165,11 +165,11 @@ class Recognizers:
     """The recognizers in use: each is loaded once, and works for one thread at a time, as its parts ask for."""
 
     def __init__(self) -> None:
-        self._loaded: dict[tuple[str, str, str], EmotionRecognizer] = {}
+        self._loaded: dict[tuple[str, str, str | None], EmotionRecognizer] = {}
         self._locks = {task: threading.Lock() for task in ("video", "live")}
 
     @contextmanager
-    def lend(self, task: str, *, weights: str, head: str) -> Iterator[EmotionRecognizer]:
+    def lend(self, task: str, *, weights: str, head: str | None) -> Iterator[EmotionRecognizer]:
         """Lend a recognizer; one for "live" does not wait until a video is done."""
         key = (task, weights, head)
         with self._locks[task]:

@@ -28,7 +28,7 @@ from markupsafe import Markup
 
 from . import __version__
 from .annotation import annotate_video
-from .answers import Peak, average_frames, find_peak
+from .answers import Peak, average_frames, find_emotion, find_peak
 from .emotions import EMOTION_COLOURS, EMOTION_NAMES, Emotion
 from .errors import ReportError
 from .files import whole_file
@@ -255,15 +255,17 @@ def _sum_up(table: pd.DataFrame, edges: Doubles, rank: int) -> _Person:
     probabilities = table[list(EMOTION_NAMES)].to_numpy(np.float64)  # (F, 7)
     agreement = _agreement(table)
     tops = _tops(table)
-    means, peak = average_frames(probabilities), find_peak(probabilities, table["time"].to_numpy(np.float64))
-    assert means is not None, "a person without a face has no part in a page"
+    emotion, means = find_emotion(probabilities), average_frames(probabilities)
+    peak = find_peak(probabilities, table["time"].to_numpy(np.float64))
+    assert emotion is not None, "a person without a face has no part in a page"
+    assert means is not None
     assert peak is not None
     is_known = ~np.isnan(agreement)
     milliseconds = 1000 * edges
     bands = [find_runs(tops == emotion) for emotion in Emotion]
     return _Person(
         rank=rank,
-        emotion=Emotion(int(means.argmax())),
+        emotion=emotion,
         peak=peak,
         coverage=float((tops >= 0).mean()),
         agreement=float(agreement[is_known].mean()) if is_known.any() else None,

@@ -13,7 +13,7 @@ import pandas as pd
 
 from .analysis import Analyst, describe_failure
 from .annotation import annotate_video
-from .answers import find_emotion, find_peak
+from .answers import average_frames, find_emotion, find_peak
 from .drawing import STYLES
 from .emotions import EMOTION_NAMES
 from .errors import ReportError, UsageError, VideoError, WeightsError, check_name
@@ -141,11 +141,13 @@ def _enter(source: Input, people: People, page: Path) -> IndexEntry:
     if seen.empty:
         return facts
     probabilities = people[0][list(EMOTION_NAMES)].to_numpy(np.float64)
+    means = average_frames(probabilities)
+    assert means is not None, "somebody was seen"
     return replace(
         facts,
         emotion=str(find_emotion(probabilities)),
         peak=find_peak(probabilities, people[0]["time"].to_numpy(np.float64)),
-        probability=float(np.nanmean(probabilities, axis=0).max()),
+        probability=float(means.max()),
     )
 
 

@@ -114,6 +114,11 @@ def judge_with_baselines(
 ) -> list[Judgement]:
     """Judge what heads make of a corpus, in `readings` if there are any, beside averaged frames and the majority."""
     averaged = judge(corpus, AVERAGE, read_by_averaging(classifier)(scored_clips(corpus)))
-    shares = np.bincount(averaged.truth, minlength=len(Emotion)).astype(np.float32) / len(averaged.truth)
-    majority = replace(averaged, system=MAJORITY, probabilities=np.tile(shares, (len(averaged.truth), 1)))
-    return [*([] if readings is None else [judge(corpus, HEAD, readings)]), averaged, majority]
+    heads = [] if readings is None else [judge(corpus, HEAD, readings)]
+    return [*heads, averaged, judge_majority(averaged)]
+
+
+def judge_majority(judgement: Judgement) -> Judgement:
+    """Return what the commonest emotion, said of every item, would be among the items of a judgement."""
+    shares = np.bincount(judgement.truth, minlength=len(Emotion)).astype(np.float32) / len(judgement.truth)
+    return replace(judgement, system=MAJORITY, probabilities=np.tile(shares, (len(judgement.truth), 1)))

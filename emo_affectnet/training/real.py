@@ -19,7 +19,7 @@ from ..networks import load_head
 from ..timeline import Doubles, Integers
 from ..weights import read_record
 from .features import ClipFeatures, CorpusFeatures
-from .judgements import MAJORITY, Judgement, choose_answers, judge
+from .judgements import Judgement, choose_answers, judge, judge_majority
 from .metrics import NO_FACE, SHAPE, Difference, Interval, cluster_bootstrap, paired_bootstrap
 from .readers import ClipReading, Progress, read_by_averaging, read_classifier, read_with_heads
 from .results import SystemResult
@@ -119,7 +119,7 @@ def evaluate_real(
         corpus,
         reported,
         tuple(treated[reported, AS_IS]),
-        (*figures, *_score(_judge_majority(judged[reported, AS_IS]), AS_IS)),
+        (*figures, *_score(judge_majority(judged[reported, AS_IS]), AS_IS)),
         tuple(figure for system in systems for figure in _draw_curve(system, reference)),
         {
             (treatment, answers): _compare(judged[FACES, treatment], judged[ENSEMBLE, treatment], answers)
@@ -167,12 +167,7 @@ def _judge_peaks(corpus: CorpusFeatures, readings: Sequence[ClipReading]) -> Jud
         peak = find_peak(reading.probabilities, np.arange(len(reading.probabilities), dtype=np.float64))
         if peak is not None:
             row[:] = np.arange(len(Emotion)) == peak.emotion
-    return replace(judge(corpus, ENSEMBLE, readings), system="peak", probabilities=rows)
-
-
-def _judge_majority(judgement: Judgement) -> Judgement:
-    shares = np.bincount(judgement.truth, minlength=len(Emotion)).astype(np.float32) / len(judgement.truth)
-    return replace(judgement, system=MAJORITY, probabilities=np.tile(shares, (len(judgement.truth), 1)))
+    return replace(judge(corpus, "peak", readings), probabilities=rows)
 
 
 def _read_peer(path: Path, corpus: CorpusFeatures) -> tuple[ClipReading, ...]:
