@@ -494,11 +494,12 @@ def test_a_live_session_takes_a_recording_at_rest_and_no_run(
 
 
 CUT = """
-import os, sys
+import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import numpy as np
 from conftest import FakeDetector, crew_of
+from cut_runs import dies_at
 from test_baseline_run import REFERENCE, BrightAnger
 from emo_affectnet import recognizer as module
 from emo_affectnet.batch import analyze
@@ -513,27 +514,9 @@ videos, save = map(Path, sys.argv[1:])
 def run():
     analyze([videos], save=save, crew=crew_of(recognizer), options=Options(baseline="person", people="folder"))
 
-def dies_at(step):
-    "Run in a child that is gone, as if killed, at the `step`-th of its calls to the system; say whether there was one."
-    if child := os.fork():
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-    calls = 0
-    def cut(function):
-        def call(*words, **more):
-            nonlocal calls
-            calls += 1
-            if calls == step:
-                os._exit(9)
-            return function(*words, **more)
-        return call
-    for name in ("replace", "unlink", "mkdir", "rmdir", "fsync", "truncate", "write", "ftruncate"):
-        setattr(os, name, cut(getattr(os, name)))
-    run()
-    os._exit(0)
-
 step = 1
-while dies_at(step):
-    if not dies_at(10**9):  # the next run, undisturbed
+while dies_at(run, step):
+    if not dies_at(run, 10**9):  # the next run, undisturbed
         files = {{str(path.relative_to(save)): path.read_bytes() for path in sorted(save.rglob("*")) if path.is_file()}}
         print(step, hash(tuple(files.items())), *files)
     for path in sorted(save.rglob("*"), reverse=True):
